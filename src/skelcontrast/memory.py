@@ -1,0 +1,106 @@
+"""The first-in-first-out bank of keys."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skelcontrast import _check
+
+
+class MemoryQueue(nn.Module):
+    """A fixed number of the most recent keys, the negatives of a contrastive loss.
+
+    All state lies in persistent buffers, so it travels with the state dict and with ``.to(device)``. Nothing but
+    `enqueue` changes it, and `enqueue` never waits for the device. Until the first ``size`` keys have come, the rest
+    of the bank are random unit vectors, as in MoCo.
+
+    Args:
+        size: Number of keys, K.
+        dim: Size of a key, D.
+        generator: Source of the random start on the CPU; torch's default where `None`.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    References:
+        He et al., MoCo, CVPR 2020, Section 3.2; AimCLR, Section 3.1 (the memory bank **M**).
+
+    Example:
+        Five keys through a queue of three: the last three stay, the fourth and fifth over the oldest.
+
+        >>> queue = MemoryQueue(3, 1)
+        >>> queue.enqueue(torch.tensor([[1.0], [2.0]]))
+        >>> queue.enqueue(torch.tensor([[3.0], [4.0], [5.0]]))
+        >>> queue.keys.flatten()
+        tensor([4., 5., 3.])
+    """
+
+    keys: Tensor
+    """The bank (K, D), a row per key. Read it; do not write it."""
+    pointer: Tensor
+    """Row that the next key takes, a scalar."""
+    enqueued: Tensor
+    """Number of keys that have ever come, a scalar."""
+
+    def __init__(self, size: int, dim: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        _check.integer("MemoryQueue", "size", size, 1)
+        _check.integer("MemoryQueue", "dim", dim, 1)
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim, generator=generator), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self.register_buffer("enqueued", torch.zeros((), dtype=torch.long))
+
+    @property
+    def size(self) -> int:
+        """Number of keys, K."""
+        return self.keys.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Size of a key, D."""
+        return self.keys.shape[1]
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, *, gather: bool = False) -> None:
+        """Store a batch of keys over the oldest ones, wrapping around.
+
+        Call it after ``backward``: the losses save the bank for their gradient, and torch refuses to differentiate
+        through a bank that changed since.
+
+        Args:
+            keys: New keys (B, D) with B at most K; stored detached and in the bank's dtype. Usually of unit norm,
+                which is not checked.
+            gather: Under `torch.distributed`, store the keys of all ranks, in rank order, so that every rank's bank
+                stays the same. Every rank must bring the same number of keys.
+
+        Raises:
+            TypeError: If `keys` is not a floating-point tensor.
+            ValueError: If the width is not D, or more keys come than the queue holds.
+            RuntimeError: If `gather` is asked for but `torch.distributed` is not initialised.
+        """
+        _check.tensor("MemoryQueue.enqueue", "keys", keys)
+        _check.shape("MemoryQueue.enqueue", "keys", keys, "B D", D=self.dim, why="to match the bank")
+        if gather:
+            keys = _all_ranks(keys)
+        count = keys.shape[0]
+        if count > self.size:
+            must = f"hold at most {self.size} keys, the size of the queue"
+            _check.fail("MemoryQueue.enqueue", "keys", must, count, hint="Make the queue larger or the batch smaller.")
+        rows = (self.pointer + torch.arange(count, device=self.keys.device)) % self.size
+        self.keys.index_copy_(0, rows, keys.to(self.keys.dtype))
+        self.pointer.copy_((self.pointer + count) % self.size)
+        self.enqueued.add_(count)
+
+    def extra_repr(self) -> str:
+        """Show both sizes."""
+        return f"size={self.size}, dim={self.dim}"
+
+
+def _all_ranks(keys: Tensor) -> Tensor:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        _check.fail(
+            "MemoryQueue.enqueue", "gather", "be False unless torch.distributed is initialised", True, kind=RuntimeError
+        )
+    parts = [torch.empty_like(keys) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, keys.contiguous())
+    return torch.cat(parts)

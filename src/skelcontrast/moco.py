@@ -1,0 +1,138 @@
+"""The momentum-updated key side of momentum contrast. Every change of state is a call that the loop makes."""
+
+import copy
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skelcontrast import _check
+
+KeyInit: TypeAlias = Literal["copy", "independent"]
+
+
+class MomentumEncoder(nn.Module):
+    """A frozen copy of a module that follows it as a moving average.
+
+    Only parameters are averaged; buffers, such as batch norm's running statistics, follow the batches that the copy
+    itself sees, as in MoCo and the released code. The copy computes without gradients.
+
+    Args:
+        module: The module to copy; anything that `copy.deepcopy` can copy.
+        momentum: Weight m of the old value, in [0, 1].
+        init: ``"copy"`` starts equal to the module (MoCo, and what Section 3.1 implies). ``"independent"`` draws every
+            layer of the copy anew, which is what the released code does.
+
+    Raises:
+        ValueError: If `momentum` is out of range or `init` is unknown.
+
+    References:
+        AimCLR, Eq. 2; He et al., MoCo, CVPR 2020, Eq. 2.
+
+    Example:
+        >>> online = nn.Linear(1, 1, bias=False)
+        >>> nn.init.zeros_(online.weight) is online.weight
+        True
+        >>> follower = MomentumEncoder(online, momentum=0.9)
+        >>> nn.init.ones_(online.weight) is online.weight
+        True
+        >>> follower.update(online)
+        >>> round(follower.module.weight.item(), 4)
+        0.1
+    """
+
+    def __init__(self, module: nn.Module, *, momentum: float = 0.999, init: KeyInit = "copy") -> None:
+        super().__init__()
+        self.momentum = _check.interval("MomentumEncoder", "momentum", momentum, 0, 1)
+        _check.choice("MomentumEncoder", "init", init, ("copy", "independent"))
+        self.module = copy.deepcopy(module)
+        if init == "independent":
+            for part in self.module.modules():
+                reset = getattr(part, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        self.module.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the copy on `x` without gradients."""
+        out: Tensor = self.module(x)
+        return out
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Move every parameter towards `source`: ``key <- m * key + (1 - m) * query`` (Eq. 2).
+
+        Raises:
+            ValueError: If `source` does not have the same parameters.
+        """
+        mine, theirs = dict(self.module.named_parameters()), dict(source.named_parameters())
+        if mine.keys() != theirs.keys():
+            differing = ", ".join(sorted(mine.keys() ^ theirs.keys())[:5])
+            _check.fail("MomentumEncoder.update", "source", "have the parameters of the copied module", differing)
+        torch._foreach_lerp_(list(mine.values()), list(theirs.values()), 1 - self.momentum)
+
+    def extra_repr(self) -> str:
+        """Show the momentum."""
+        return f"momentum={self.momentum}"
+
+
+class MoCo(nn.Module):
+    """Query side and key side of momentum contrast, without bank and loss.
+
+    In the loop, per step: ``momentum_update()``, then forward, loss, backward and optimiser step, then the keys go
+    into a bank. Pass ``query_parameters()`` to the optimiser.
+
+    Args:
+        encoder: Built encoder from inputs to features; used as the query encoder and copied for the keys.
+        head: Built head from features to embeddings (N, D); likewise.
+        momentum: Weight of the old key parameters, in [0, 1].
+        key_init: How the key side starts, see `MomentumEncoder`.
+
+    Raises:
+        ValueError: If `momentum` is out of range or `key_init` is unknown.
+
+    References:
+        AimCLR, Section 3.1; Chen et al., MoCo v2, 2020.
+
+    Example:
+        >>> net = MoCo(nn.Flatten(), nn.Linear(6, 4))
+        >>> x = torch.ones(2, 3, 2)
+        >>> net.query(x).norm(dim=1)
+        tensor([1., 1.], grad_fn=<LinalgVectorNormBackward0>)
+        >>> torch.equal(net.query(x), net.key(x)), net.key(x).requires_grad
+        (True, False)
+    """
+
+    def __init__(
+        self, encoder: nn.Module, head: nn.Module, *, momentum: float = 0.999, key_init: KeyInit = "copy"
+    ) -> None:
+        super().__init__()
+        _check.interval("MoCo", "momentum", momentum, 0, 1)
+        _check.choice("MoCo", "key_init", key_init, ("copy", "independent"))
+        self.query_encoder = encoder
+        self.query_head = head
+        self.key_encoder = MomentumEncoder(encoder, momentum=momentum, init=key_init)
+        self.key_head = MomentumEncoder(head, momentum=momentum, init=key_init)
+
+    def query(self, x: Tensor) -> Tensor:
+        """Embed a view on the query side: unit vectors (N, D) with gradients."""
+        return self.project(self.query_encoder(x))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Send features of the query encoder through the query head: unit vectors (N, D)."""
+        return F.normalize(self.query_head(features), dim=1)
+
+    def key(self, x: Tensor) -> Tensor:
+        """Embed a view on the key side: unit vectors (N, D) without gradients."""
+        return F.normalize(self.key_head(self.key_encoder(x)), dim=1)
+
+    def momentum_update(self) -> None:
+        """Let the key side follow the query side by one step (Eq. 2)."""
+        self.key_encoder.update(self.query_encoder)
+        self.key_head.update(self.query_head)
+
+    def query_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters to optimise: those of the query encoder and the query head."""
+        return [*self.query_encoder.parameters(), *self.query_head.parameters()]

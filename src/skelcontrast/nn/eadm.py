@@ -1,0 +1,198 @@
+"""SimAM attention and the energy-based attention-guided drop module (EADM)."""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from skelcontrast import _check
+
+TemporalMask: TypeAlias = Literal["frame", "element"]
+DropRescale: TypeAlias = Literal["sample", "batch"]
+LOWEST_ATTENTION = 0.6224593312018546
+"""Attention of a value at its channel's mean, ``sigmoid(1/2)``: no attention is lower."""
+
+
+def simam_attention(x: Tensor, *, lambda_: float = 1e-4, correction: Literal[0, 1] = 0) -> Tensor:
+    """Attention of every value by how far it stands out from its channel: ``sigmoid(1 / e)``.
+
+    With mean and variance over the T * V values of a channel, ``1 / e = (x - mean)^2 / (4 (variance + lambda)) + 1/2``,
+    so attention lies in [0.6225, 1).
+
+    Args:
+        x: Feature map (N, C, T, V), floating point.
+        lambda_: Regulariser of the variance, positive.
+        correction: Divide the squared deviations by ``T * V - correction``. 0 is Eq. 3; 1 is the released code.
+
+    Returns:
+        Attention (N, C, T, V).
+
+    Raises:
+        TypeError: If `x` is not a floating-point tensor.
+        ValueError: If `x` is not of rank 4, `lambda_` is not positive or `correction` is neither 0 nor 1.
+
+    References:
+        Yang et al., SimAM, ICML 2021; AimCLR, Eq. 3.
+
+    Example:
+        The deviations are -1, -1, -1 and 3 and the variance is 3, so ``1 / e`` is 1/12 + 1/2 three times, then
+        9/12 + 1/2:
+
+        >>> x = torch.tensor([0.0, 0.0, 0.0, 4.0]).reshape(1, 1, 2, 2)
+        >>> simam_attention(x, lambda_=1e-9).flatten()
+        tensor([0.6418, 0.6418, 0.6418, 0.7773])
+    """
+    _check.shape("simam_attention", "x", _check.tensor("simam_attention", "x", x), "N C T V")
+    _check.interval("simam_attention", "lambda_", lambda_, 0, open_low=True)
+    _check.integer("simam_attention", "correction", correction, 0, 1)
+    squared = (x - x.mean((2, 3), keepdim=True)).square()
+    count = max(x.shape[2] * x.shape[3] - correction, 1)
+    variance = squared.sum((2, 3), keepdim=True) / count
+    return torch.sigmoid(squared / (4 * (variance + lambda_)) + 0.5)
+
+
+class DropMasks(NamedTuple):
+    """What `EADM` keeps of a feature map: two masks that multiply."""
+
+    spatial: Tensor
+    """Joints that stay, (N, 1, 1, V) bool."""
+    temporal: Tensor
+    """Frames that stay, (N, 1, T, 1) bool; or, in the released form, elements that stay, (N, C, T, V) bool."""
+
+    def dropped_shares(self) -> tuple[Tensor, Tensor]:
+        """Return the share that each mask drops over the batch, as two scalars in [0, 1]."""
+        return 1 - self.spatial.float().mean(), 1 - self.temporal.float().mean()
+
+
+class EADM(nn.Module):
+    """Drop the joints and the frames that SimAM attends to most, and scale up what is left.
+
+    Has no parameters, draws nothing, and takes the feature map of any backbone. By default it drops in evaluation
+    mode too, because AimCLR chooses by the view, not by the mode, what is dropped; as a regulariser inside another
+    network pass ``when="training"``.
+
+    Attention has a narrow band, so an absolute margin that drops a twentieth of one encoder's joints can drop nothing
+    of another's, or all. Look at ``masks(x).dropped_shares()`` before you trust a margin, or give `drop_share`.
+
+    Args:
+        keep_margin: Mean attention from which a joint or frame is dropped, in (0.6225, 1]. The paper's ``keep_margin``.
+        drop_share: Instead of the margin: drop this share, in [0, 1), of the most attended joints and of the most
+            attended frames (or elements), rounded down.
+        temporal: ``"frame"`` drops whole frames (Algorithm 1); ``"element"`` drops single values (released code).
+        rescale: ``"sample"`` scales every sample by what it lost; ``"batch"`` by what the batch lost (released code).
+        lambda_: Regulariser of SimAM.
+        correction: Variance correction of SimAM, see `simam_attention`.
+        when: ``"always"`` or only in ``"training"`` mode.
+
+    Raises:
+        ValueError: If a margin or share is out of range, or both are given.
+
+    Deviates from the paper: a mask that would drop everything drops nothing, where Algorithm 1 divides 0 by 0. That is
+    decided per sample, or for the batch as a whole under ``rescale="batch"``.
+
+    References:
+        AimCLR, Section 3.3, Algorithm 1.
+
+    Example:
+        Four joints in one channel and frame: the last stands out, is dropped, and the others grow by 4/3.
+
+        >>> x = torch.tensor([3.0, 3.0, 3.0, 9.0]).reshape(1, 1, 1, 4)
+        >>> EADM(keep_margin=0.7)(x).flatten()
+        tensor([4., 4., 4., 0.])
+    """
+
+    def __init__(
+        self,
+        keep_margin: float | None = None,
+        *,
+        drop_share: float | None = None,
+        temporal: TemporalMask = "frame",
+        rescale: DropRescale = "sample",
+        lambda_: float = 1e-4,
+        correction: Literal[0, 1] = 0,
+        when: Literal["always", "training"] = "always",
+    ) -> None:
+        super().__init__()
+        if keep_margin is not None and drop_share is not None:
+            _check.fail("EADM", "drop_share", "be absent when `keep_margin` is given", drop_share)
+        if drop_share is not None:
+            _check.interval("EADM", "drop_share", drop_share, 0, 1, open_high=True)
+        else:
+            keep_margin = 0.7 if keep_margin is None else keep_margin
+            hint = "Attention is never lower than sigmoid(1/2) = 0.6225: a lower margin would drop everything."
+            _check.interval("EADM", "keep_margin", keep_margin, LOWEST_ATTENTION, 1, open_low=True, hint=hint)
+        _check.choice("EADM", "temporal", temporal, ("frame", "element"))
+        _check.choice("EADM", "rescale", rescale, ("sample", "batch"))
+        _check.choice("EADM", "when", when, ("always", "training"))
+        _check.interval("EADM", "lambda_", lambda_, 0, open_low=True)
+        _check.integer("EADM", "correction", correction, 0, 1)
+        self.keep_margin = keep_margin
+        self.drop_share = drop_share
+        self.temporal: TemporalMask = temporal
+        self.rescale: DropRescale = rescale
+        self.lambda_ = lambda_
+        self.correction: Literal[0, 1] = correction
+        self.when = when
+
+    @classmethod
+    def preset(cls, name: Literal["paper", "official"], *, keep_margin: float = 0.7) -> Self:
+        """Return the module of Algorithm 1 (``"paper"``) or of the released code (``"official"``)."""
+        _check.choice("EADM.preset", "name", name, ("paper", "official"))
+        if name == "paper":
+            return cls(keep_margin)
+        return cls(keep_margin, temporal="element", rescale="batch", correction=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop from a feature map (N, C, T, V); no gradient flows through the choice of what is dropped."""
+        if self.when == "training" and not self.training:
+            return x
+        spatial, temporal = self.masks(x)
+        scale = self._scale(spatial, x.dtype) * self._scale(temporal, x.dtype)
+        return x * ((spatial & temporal) * scale).to(x.dtype)
+
+    @torch.no_grad()
+    def masks(self, x: Tensor) -> DropMasks:
+        """Return what would be kept of a feature map (N, C, T, V).
+
+        Raises:
+            TypeError: If `x` is not a floating-point tensor.
+            ValueError: If `x` is not of rank 4.
+
+        Example:
+            >>> x = torch.tensor([3.0, 3.0, 3.0, 9.0]).reshape(1, 1, 1, 4)
+            >>> EADM(drop_share=0.5).masks(x).spatial.sum().item()
+            2
+        """
+        _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        attention = simam_attention(wide, lambda_=self.lambda_, correction=self.correction)
+        spatial = self._keep(attention.mean((1, 2), keepdim=True))
+        temporal = attention.mean((1, 3), keepdim=True) if self.temporal == "frame" else attention
+        return DropMasks(spatial, self._keep(temporal))
+
+    def _keep(self, attention: Tensor) -> Tensor:
+        flat = attention.flatten(1)
+        if self.keep_margin is not None:
+            keep = flat < self.keep_margin
+            kept_any = keep.any(1, keepdim=True) if self.rescale == "sample" else keep.any()
+            keep = keep | ~kept_any
+        else:
+            most = flat.topk(self._drop_count(flat.shape[1]), dim=1).indices
+            keep = torch.ones_like(flat, dtype=torch.bool).scatter(1, most, value=False)
+        return keep.view_as(attention)
+
+    def _drop_count(self, size: int) -> int:
+        share = 0.0 if self.drop_share is None else self.drop_share
+        # 0.29 of 100 is 29, not the 28.999... of binary arithmetic; whatever the share, one must stay.
+        return min(int(share * size + 1e-6), size - 1)
+
+    def _scale(self, keep: Tensor, dtype: torch.dtype) -> Tensor:
+        dims = (0, 1, 2, 3) if self.rescale == "batch" else (1, 2, 3)
+        share = keep.to(torch.promote_types(dtype, torch.float32)).mean(dims, keepdim=True)
+        return 1 / share
+
+    def extra_repr(self) -> str:
+        """Show what is dropped and how."""
+        what = f"drop_share={self.drop_share}" if self.drop_share is not None else f"keep_margin={self.keep_margin}"
+        return f"{what}, temporal={self.temporal!r}, rescale={self.rescale!r}, correction={self.correction}, when={self.when!r}"

@@ -1,0 +1,189 @@
+"""The spatial-temporal graph convolutional encoder."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skelcontrast import _check
+from skelcontrast.nn.graph_conv import GraphConv
+from skelcontrast.skeleton import SkeletonLayout, Strategy, adjacency
+
+BodyPooling: TypeAlias = Literal["present", "all"]
+
+
+class STGCNBlock(nn.Module):
+    """One block: graph convolution, temporal convolution, residual.
+
+    ``relu(residual(x) + dropout(bn(conv_t(relu(bn(graph_conv(x)))))))``.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        adjacency: Partitioned adjacency (P, V, V).
+        stride: Stride over frames; T becomes ``ceil(T / stride)``.
+        kernel_size: Frames that the temporal convolution sees; odd.
+        residual: Whether the input is added back (through a strided 1x1 convolution where the shape changes).
+        dropout: Probability of dropout behind the temporal convolution, in [0, 1).
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    References:
+        Yan et al., AAAI 2018, Section 3.6.
+
+    Example:
+        >>> block = STGCNBlock(16, 32, torch.eye(25)[None], stride=2)
+        >>> block(torch.zeros(4, 16, 25, 25)).shape
+        torch.Size([4, 32, 13, 25])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        adjacency: Tensor,
+        *,
+        stride: int = 1,
+        kernel_size: int = 9,
+        residual: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check.integer("STGCNBlock", "stride", stride, 1)
+        _check.integer("STGCNBlock", "kernel_size", kernel_size, 1)
+        if kernel_size % 2 == 0:
+            _check.fail("STGCNBlock", "kernel_size", "be odd", kernel_size)
+        _check.interval("STGCNBlock", "dropout", dropout, 0, 1, open_high=True)
+        self.gcn = GraphConv(in_channels, out_channels, adjacency)
+        self.tcn = nn.Sequential(
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, (kernel_size, 1), (stride, 1), (kernel_size // 2, 0)),
+            nn.BatchNorm2d(out_channels),
+            nn.Dropout(dropout, inplace=True),
+        )
+        self.residual: nn.Module | None = None
+        if residual and (in_channels != out_channels or stride != 1):
+            self.residual = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels)
+            )
+        elif residual:
+            self.residual = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
+        out: Tensor = self.tcn(self.gcn(x))
+        return F.relu(out if self.residual is None else out + self.residual(x))
+
+
+class STGCN(nn.Module):
+    """ST-GCN encoder from skeleton sequences to features; no head, no drop layer, no loss.
+
+    The default is the encoder of the AimCLR paper: a quarter of ST-GCN's width, 256 features.
+
+    Args:
+        layout: The skeleton; gives the graph and the number of joints V.
+        in_channels: Coordinates per joint, C (3, or 2 for poses in the image).
+        channels: Output channels of the blocks; the last is the feature size.
+        strides: Stride over frames of the blocks.
+        strategy: Partition strategy of the graph.
+        max_hop: Hops within which joints are neighbours.
+        dropout: Dropout of every block but the first, in [0, 1).
+        bodies: How the bodies of a sample are pooled. ``"present"`` averages those that are anywhere non-zero (all
+            of them where none is); ``"all"`` averages the absent, all-zero ones in too, as the released code does.
+
+    Raises:
+        ValueError: If `channels` and `strides` differ in length, or a setting is out of range.
+
+    Deviates from the paper: the paper does not say how bodies are pooled; ``bodies="all"`` is the released behaviour.
+
+    References:
+        AimCLR, Section 4.2 (encoder); Yan et al., AAAI 2018.
+
+    Example:
+        >>> from skelcontrast.skeleton import NTU_RGBD_25
+        >>> encoder = STGCN(NTU_RGBD_25)
+        >>> encoder(torch.zeros(2, 3, 50, 25, 2)).shape
+        torch.Size([2, 256])
+        >>> sum(parameter.numel() for parameter in encoder.parameters())
+        821380
+    """
+
+    def __init__(
+        self,
+        layout: SkeletonLayout,
+        *,
+        in_channels: int = 3,
+        channels: Sequence[int] = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256),
+        strides: Sequence[int] = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1),
+        strategy: Strategy = "spatial",
+        max_hop: int = 1,
+        dropout: float = 0.5,
+        bodies: BodyPooling = "present",
+    ) -> None:
+        super().__init__()
+        _check.integer("STGCN", "in_channels", in_channels, 1)
+        _check.choice("STGCN", "bodies", bodies, ("present", "all"))
+        if not channels:
+            _check.fail("STGCN", "channels", "name at least one block", "an empty sequence")
+        if len(channels) != len(strides):
+            _check.fail("STGCN", "strides", f"have one entry per block ({len(channels)})", len(strides))
+        graph = adjacency(layout, strategy=strategy, max_hop=max_hop)
+        self.layout = layout
+        self.in_channels = in_channels
+        self.out_features = channels[-1]
+        self.bodies: BodyPooling = bodies
+        self.data_bn = nn.BatchNorm1d(in_channels * layout.num_joints)
+        sizes = zip((in_channels, *channels), channels, strides, strict=False)
+        self.blocks = nn.Sequential(
+            *(
+                # The first block changes 3 coordinates into features: nothing to add back, nothing yet to drop.
+                STGCNBlock(fan_in, fan_out, graph, stride=stride, residual=i > 0, dropout=dropout if i > 0 else 0.0)
+                for i, (fan_in, fan_out, stride) in enumerate(sizes)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode skeletons (N, C, T, V, M) to features (N, D)."""
+        return self.pool(self.feature_map(x), self.present_bodies(x))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Return the last feature map (N * M, D, T', V) of skeletons (N, C, T, V, M), bodies beside each other.
+
+        Raises:
+            TypeError: If `x` is not a floating-point tensor.
+            ValueError: If `x` has another rank, or C or V are not the encoder's.
+        """
+        hint = f"This encoder was built for layout {self.layout.name!r}."
+        _check.skeletons("STGCN", "x", x, C=self.in_channels, V=self.layout.num_joints, hint=hint)
+        bodies = x.shape[-1]
+        flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
+        out: Tensor = self.blocks(rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels))
+        return out
+
+    def pool(self, feature_map: Tensor, present: Tensor) -> Tensor:
+        """Average a feature map over frames, joints and bodies.
+
+        Args:
+            feature_map: (N * M, D, T', V), from `feature_map`, possibly dropped by `EADM` since.
+            present: Which bodies are there, (N, M) bool, from `present_bodies`.
+
+        Returns:
+            Features (N, D).
+        """
+        samples, bodies = _check.shape("STGCN.pool", "present", present, "N M").shape
+        _check.shape("STGCN.pool", "feature_map", feature_map, "NM D T V", NM=samples * bodies)
+        pooled = rearrange(feature_map.mean((2, 3)), "(n m) d -> n m d", m=bodies)
+        if self.bodies == "all" or bodies == 1:
+            return pooled.mean(1)
+        weight = torch.where(present.any(1, keepdim=True), present, True).to(pooled.dtype)
+        return (pooled * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
+
+    def present_bodies(self, x: Tensor) -> Tensor:
+        """Return which bodies of skeletons (N, C, T, V, M) are anywhere non-zero, (N, M) bool."""
+        _check.skeletons("STGCN.present_bodies", "x", x)
+        return (x != 0).flatten(1, 3).any(1)
