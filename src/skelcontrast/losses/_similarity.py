@@ -1,0 +1,100 @@
+"""What the losses share: checked arguments, dot products, log-probabilities over [positive | bank], reductions."""
+
+import functools
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from skelcontrast import _check
+
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+
+def check_settings(owner: str, temperature: object, reduction: object) -> None:
+    """Check what every loss is set by."""
+    _check.interval(owner, "temperature", temperature, 0, open_low=True, open_high=True)
+    _check.choice(owner, "reduction", reduction, ("mean", "sum", "none"))
+
+
+def check_tensors(owner: str, name: str, value: object, least: int) -> Sequence[Tensor]:
+    """Check a list of tensors: its kind and its length, not what lies in it."""
+    if isinstance(value, Tensor) or not isinstance(value, Sequence):
+        must = "be a sequence of tensors"
+        _check.fail(owner, name, must, type(value).__name__, hint="Put it in a list.", kind=TypeError)
+    if len(value) < least:
+        _check.fail(owner, name, f"hold at least {least} tensor{'s' if least > 1 else ''}", len(value))
+    return value
+
+
+def check_embeddings(owner: str, name: str, value: object) -> Tensor:
+    """Check embeddings (N, D), the ones that the other arguments are then compared with."""
+    return _check.shape(owner, name, _check.tensor(owner, name, value), "N D")
+
+
+def check_like(owner: str, name: str, value: object, other_name: str, other: Tensor) -> None:
+    """Check embeddings of the same shape and device as `other`."""
+    N, D = other.shape
+    _check.shape(owner, name, _check.tensor(owner, name, value), "N D", N=N, D=D, why=f"to match `{other_name}`")
+    _check.same_device(owner, name, _check.tensor(owner, name, value), other_name, other.device)
+
+
+def check_bank(owner: str, name: str, value: object, other_name: str, other: Tensor) -> Tensor:
+    """Check a bank (K, D) of the width and device of the embeddings `other`."""
+    bank = _check.tensor(owner, name, value)
+    D = other.shape[1]
+    hint = "Was the bank passed transposed?" if bank.ndim == 2 and bank.shape[0] == D else ""
+    why = f"to match `{other_name}` {_check.show(other.shape)}"
+    _check.shape(owner, name, bank, "K D", D=D, why=why, hint=hint)
+    _check.same_device(owner, name, bank, other_name, other.device)
+    return bank
+
+
+def check_contrast(owner: str, query: object, positive: object, bank: object) -> Tensor:
+    """Check the three tensors of a contrast and return the bank."""
+    embeddings = check_embeddings(owner, "query", query)
+    check_like(owner, "positive", positive, "query", embeddings)
+    return check_bank(owner, "bank", bank, "query", embeddings)
+
+
+def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Bring tensors to one dtype, the widest among them and at least float32."""
+    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def dot_products(rows: Tensor, bank: Tensor) -> Tensor:
+    """Return the dot product of every row (N, D) with every key (K, D), as (N, K), whatever autocast says."""
+    with _autocast_off(rows.device):
+        return rows @ bank.T
+
+
+def positive_products(rows: Tensor, positive: Tensor) -> Tensor:
+    """Return the dot product of every row (N, D) with its own positive, as a column (N, 1)."""
+    return (rows * positive).sum(dim=1, keepdim=True)
+
+
+def log_probabilities(query: Tensor, positive: Tensor, bank: Tensor, temperature: float) -> Tensor:
+    """Return log p over [positive | bank] of every query, (N, 1 + K): Eq. 5 in column 0, Eq. 4 in the others.
+
+    The gradient reaches the query alone.
+    """
+    query, positive, bank = widen(query, positive.detach(), bank.detach())
+    similarities = torch.cat([positive_products(query, positive), dot_products(query, bank)], dim=1)
+    return F.log_softmax(similarities / temperature, dim=1)
+
+
+def reduce(losses: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce losses (N,) to what the caller asked for."""
+    if reduction == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def _autocast_off(device: torch.device) -> AbstractContextManager[object]:
+    if torch.amp.autocast_mode.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,173 @@
+"""CrosSCLR's cross step: the neighbours that one stream finds are positives of the others."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skelcontrast import _check
+from skelcontrast.losses import _similarity
+from skelcontrast.losses._similarity import Reduction
+from skelcontrast.losses.nnm import check_k, nearest_rows
+
+
+class CrossStream(NamedTuple):
+    """The cross-stream loss: scalars, or (N,) each under ``reduction="none"``."""
+
+    total: Tensor
+    """Sum of the streams' losses."""
+    streams: tuple[Tensor, ...]
+    """Loss of each stream, in the order of the queries."""
+
+
+def cross_stream(
+    queries: Sequence[Tensor],
+    keys: Sequence[Tensor],
+    banks: Sequence[Tensor],
+    *,
+    temperature: float = 0.07,
+    k: int = 1,
+    context: bool = True,
+    reduction: Reduction = "mean",
+) -> CrossStream:
+    """Return CrosSCLR's cross-stream loss of two or more streams.
+
+    For stream u and another stream v: the positives of u's query are its key and the k rows of u's bank whose numbers
+    are those of the nearest keys of v's query in v's bank; the loss is their mean negative log-probability. With
+    `context`, the distribution also runs over the products of the two streams' similarities to row j, and the
+    neighbours are positives there too. A stream's loss is the mean over the other streams, the total the sum over all.
+
+    Row j must hold the same sample in every bank, so fill the banks in the same order. The gradient reaches `queries`
+    alone, through the context those of both streams; neighbours carry none. Computed in float32 at least, also under
+    autocast.
+
+    Args:
+        queries: Embeddings of each stream (N, D); D may differ between streams. Expected to be unit vectors, which is
+            not checked.
+        keys: Key of each query, per stream, of the shape of its queries.
+        banks: Stored keys of each stream (K, D), with the same K.
+        temperature: Divides the similarities and the products of two, positive.
+        k: Neighbours that each other stream hands over, from 1 to K.
+        context: Whether the products of similarities take part.
+        reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for losses (N,), in total and per stream.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes, devices or settings do not fit, or the numbers of streams differ or are below 2.
+
+    References:
+        Li et al., 3D Human Action Representation Learning via Cross-View Consistency Pursuit (CrosSCLR), CVPR 2021, in
+        the form of its released code. Deviates from that paper, which adds the positives' probabilities inside the
+        logarithm, as `nnm` can. It is no part of AimCLR: only the rows marked § in Tables 3 to 6 of that paper use it.
+
+    Example:
+        Each query equals its key and one row of its bank; the other stream points to the other row. At temperature
+        1 / ln 2 key, own row and other row are weighed 2 : 2 : 1, so a stream's loss is (ln 5/2 + ln 5) / 2.
+
+        >>> import math
+        >>> queries = [torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])]
+        >>> loss = cross_stream(queries, queries, [torch.eye(2)] * 2, temperature=1 / math.log(2), context=False)
+        >>> loss.total, loss.streams
+        (tensor(2.5257), (tensor(1.2629), tensor(1.2629)))
+    """
+    _similarity.check_settings("cross_stream", temperature, reduction)
+    _check_streams(queries, keys, banks)
+    check_k("cross_stream", k, "banks[0]", banks[0])
+    positives, negatives = [], []
+    for query, key, bank in zip(queries, keys, banks, strict=True):
+        query, key, bank = _similarity.widen(query, key.detach(), bank.detach())
+        positives.append(_similarity.positive_products(query, key))
+        negatives.append(_similarity.dot_products(query, bank))
+    neighbors = [nearest_rows(products.detach(), k) for products in negatives]
+
+    streams = []
+    for u in range(len(queries)):
+        pairs = []
+        for v in range(len(queries)):
+            if v != u:
+                other = negatives[v] if context else None
+                pairs.append(_pair(positives[u], negatives[u], other, neighbors[v], temperature))
+        streams.append(_similarity.reduce(torch.stack(pairs).mean(dim=0), reduction))
+    return CrossStream(torch.stack(streams).sum(dim=0), tuple(streams))
+
+
+def _pair(positive: Tensor, negatives: Tensor, other: Tensor | None, neighbors: Tensor, temperature: float) -> Tensor:
+    """Return the losses (N,) of one stream under the neighbours of another."""
+    blocks, columns = [positive, negatives], [torch.zeros_like(neighbors[:, :1]), neighbors + 1]
+    if other is not None:
+        blocks.append(negatives * other)
+        columns.append(neighbors + 1 + negatives.shape[1])
+    log_p = F.log_softmax(torch.cat(blocks, dim=1) / temperature, dim=1)
+    return -log_p.gather(1, torch.cat(columns, dim=1)).mean(dim=1)
+
+
+def _check_streams(queries: object, keys: object, banks: object) -> None:
+    owner = "cross_stream"
+    streams = _similarity.check_tensors(owner, "queries", queries, 2)
+    per_stream = {"keys": _similarity.check_tensors(owner, "keys", keys, 0)}
+    per_stream["banks"] = _similarity.check_tensors(owner, "banks", banks, 0)
+    for name, tensors in per_stream.items():
+        if len(tensors) != len(streams):
+            _check.fail(owner, name, f"hold {len(streams)} tensors, one per stream of `queries`", len(tensors))
+    first = _similarity.check_embeddings(owner, "queries[0]", streams[0])
+    N, K = first.shape[0], -1
+    for index, query in enumerate(streams):
+        own = f"queries[{index}]"
+        query = _similarity.check_embeddings(owner, own, query)
+        _check.shape(owner, own, query, "N D", N=N, why="to match `queries[0]`")
+        _check.same_device(owner, own, query, "queries[0]", first.device)
+        _similarity.check_like(owner, f"keys[{index}]", per_stream["keys"][index], own, query)
+        bank = _similarity.check_bank(owner, f"banks[{index}]", per_stream["banks"][index], own, query)
+        K = bank.shape[0] if index == 0 else K
+        hint = "Row j must hold one sample in all banks."
+        _check.shape(owner, f"banks[{index}]", bank, "K D", K=K, D=query.shape[1], why="to match `banks[0]`", hint=hint)
+
+
+class CrossStreamLoss(nn.Module):
+    """`cross_stream` with its settings.
+
+    Args:
+        temperature: Divides the similarities and the products of two, positive.
+        k: Neighbours that each other stream hands over, at least 1.
+        context: Whether the products of similarities take part.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        TypeError: If `k` is not an integer.
+        ValueError: If a setting is out of range.
+
+    References:
+        CrosSCLR (Li et al., CVPR 2021).
+
+    Example:
+        >>> CrossStreamLoss(k=2)
+        CrossStreamLoss(temperature=0.07, k=2, context=True, reduction='mean')
+    """
+
+    def __init__(
+        self, *, temperature: float = 0.07, k: int = 1, context: bool = True, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        _similarity.check_settings("CrossStreamLoss", temperature, reduction)
+        self.temperature = temperature
+        self.k = _check.integer("CrossStreamLoss", "k", k, 1)
+        self.context = context
+        self.reduction: Reduction = reduction
+
+    def forward(self, queries: Sequence[Tensor], keys: Sequence[Tensor], banks: Sequence[Tensor]) -> CrossStream:
+        """Return the loss of queries (N, D), keys (N, D) and banks (K, D), one of each per stream."""
+        return cross_stream(
+            queries,
+            keys,
+            banks,
+            temperature=self.temperature,
+            k=self.k,
+            context=self.context,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Show the settings."""
+        return f"temperature={self.temperature}, k={self.k}, context={self.context}, reduction={self.reduction!r}"

@@ -1,0 +1,190 @@
+"""Nearest neighbours mining: stored keys that lie near a query are positives too."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from skelcontrast import _check
+from skelcontrast.losses import _similarity
+from skelcontrast.losses._similarity import Reduction
+
+Positives: TypeAlias = Literal["sum", "mean", "logsumexp"]
+_POSITIVES = ("sum", "mean", "logsumexp")
+
+
+@torch.no_grad()
+def nearest_neighbors(queries: Sequence[Tensor], bank: Tensor, *, k: int = 1) -> Tensor:
+    """Return the rows of the bank with the highest dot products, for each of several embeddings of a batch.
+
+    Computed in float32 at least, also under autocast, and without gradient. Which of two equally near keys is taken
+    is left to `torch.topk`.
+
+    Args:
+        queries: Embeddings of the views, one or more, each (N, D); expected to be unit vectors, which is not checked.
+        bank: Stored keys (K, D).
+        k: Neighbours of each view, from 1 to K.
+
+    Returns:
+        Rows (N, number of views * k) as int64, each view's nearest first. A row that several views find is there
+        several times; `nnm` counts it once.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes or devices do not fit, or `k` is out of range.
+
+    References:
+        AimCLR, Section 3.5 (the set N+ of Eq. 9); CrosSCLR (Li et al., CVPR 2021).
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.6, 0.8]])
+        >>> nearest_neighbors([a, b], torch.eye(3))
+        tensor([[0, 2]])
+    """
+    owner = "nearest_neighbors"
+    first = _similarity.check_embeddings(
+        owner, "queries[0]", _similarity.check_tensors(owner, "queries", queries, 1)[0]
+    )
+    for index, query in enumerate(queries):
+        _similarity.check_like(owner, f"queries[{index}]", query, "queries[0]", first)
+    _similarity.check_bank(owner, "bank", bank, "queries[0]", first)
+    check_k(owner, k, "bank", bank)
+    return torch.cat([nearest_rows(_similarity.dot_products(*_similarity.widen(q, bank)), k) for q in queries], dim=1)
+
+
+def nearest_rows(products: Tensor, k: int) -> Tensor:
+    """Return the columns (N, k) of the highest dot products (N, K)."""
+    return products.topk(k, dim=1).indices
+
+
+def check_k(owner: str, k: object, bank_name: str, bank: Tensor) -> None:
+    """Check that a bank holds k neighbours."""
+    _check.integer(owner, "k", k, 1, bank.shape[0], hint=f"`{bank_name}` holds {bank.shape[0]} keys.")
+
+
+def nnm(
+    query: Tensor,
+    positive: Tensor,
+    bank: Tensor,
+    neighbors: Tensor,
+    *,
+    temperature: float = 0.07,
+    positives: Positives = "sum",
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return InfoNCE with several positives: the query's key and its neighbours in the bank.
+
+    Computed in float32 at least, also under autocast. The gradient reaches `query` alone. Without neighbours (N, 0)
+    every form is `info_nce`.
+
+    Args:
+        query: Embeddings (N, D), expected to be unit vectors, which is not checked.
+        positive: Key of each query (N, D).
+        bank: Stored keys (K, D).
+        neighbors: Rows of the bank (N, P), int64, as `nearest_neighbors` returns them. A row of the bank that a query
+            names several times counts once. That they lie in [0, K) is not checked here.
+        temperature: Divides the dot products, positive.
+        positives: How the positives of a query enter: ``"sum"`` adds their negative log-probabilities (Eq. 9),
+            ``"mean"`` averages them (the released code), ``"logsumexp"`` adds the probabilities inside one logarithm
+            (CrosSCLR's paper).
+        reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for the losses (N,).
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes, devices or settings do not fit.
+
+    References:
+        AimCLR, Eq. 9, which is ``"sum"``. Deviates from the paper with ``"mean"``, the form of the released code.
+
+    Example:
+        Of two stored keys the second equals the query, as its positive does. At temperature 1 / ln 2 the positive, the
+        first key and the second are weighed 2 : 1 : 2. The positives have probability 2/5 each.
+
+        >>> import math
+        >>> query, bank = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> neighbors = nearest_neighbors([query], bank)
+        >>> nnm(query, query, bank, neighbors, temperature=1 / math.log(2))  # 2 ln 5/2
+        tensor(1.8326)
+        >>> nnm(query, query, bank, neighbors, temperature=1 / math.log(2), positives="logsumexp")  # ln 5/4
+        tensor(0.2231)
+    """
+    _similarity.check_settings("nnm", temperature, reduction)
+    _check.choice("nnm", "positives", positives, _POSITIVES)
+    _similarity.check_contrast("nnm", query, positive, bank)
+    _check_neighbors(neighbors, query)
+    log_p = _similarity.log_probabilities(query, positive, bank, temperature)
+    columns, counts = _union(neighbors)
+    log_p = log_p.gather(1, columns)
+    if positives == "logsumexp":
+        losses = -log_p.masked_fill(~counts, -torch.inf).logsumexp(dim=1)
+    else:
+        losses = -(log_p * counts).sum(dim=1)
+        if positives == "mean":
+            losses = losses / counts.sum(dim=1)
+    return _similarity.reduce(losses, reduction)
+
+
+def _union(neighbors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns of [positive | bank] that are positives (N, 1 + P), and which of them count."""
+    rows = neighbors.sort(dim=1).values
+    # A row that repeats stands, once sorted, behind its like; -1 stands before the first, which has none.
+    new = rows.diff(dim=1, prepend=rows.new_full((rows.shape[0], 1), -1)) != 0
+    columns = torch.cat([rows.new_zeros(rows.shape[0], 1), rows + 1], dim=1)
+    return columns, torch.cat([new.new_ones(rows.shape[0], 1), new], dim=1)
+
+
+def _check_neighbors(neighbors: object, query: Tensor) -> None:
+    rows = _check.tensor("nnm", "neighbors", neighbors, floating=False)
+    if rows.dtype != torch.int64:
+        hint = "Pass rows of the bank, as `nearest_neighbors` returns them."
+        _check.fail("nnm", "neighbors", "be int64", rows.dtype, hint=hint, kind=TypeError)
+    why = f"to match `query` {_check.show(query.shape)}"
+    _check.shape("nnm", "neighbors", rows, "N P", N=query.shape[0], why=why)
+    _check.same_device("nnm", "neighbors", rows, "query", query.device)
+
+
+class NNMLoss(nn.Module):
+    """`nnm` with its settings.
+
+    Args:
+        temperature: Divides the dot products, positive.
+        positives: ``"sum"`` (Eq. 9), ``"mean"`` (the released code) or ``"logsumexp"`` (CrosSCLR's paper).
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    References:
+        AimCLR, Eq. 9.
+
+    Example:
+        >>> NNMLoss(positives="mean")
+        NNMLoss(temperature=0.07, positives='mean', reduction='mean')
+    """
+
+    def __init__(
+        self, *, temperature: float = 0.07, positives: Positives = "sum", reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        _similarity.check_settings("NNMLoss", temperature, reduction)
+        _check.choice("NNMLoss", "positives", positives, _POSITIVES)
+        self.temperature = temperature
+        self.positives: Positives = positives
+        self.reduction: Reduction = reduction
+
+    def forward(self, query: Tensor, positive: Tensor, bank: Tensor, neighbors: Tensor) -> Tensor:
+        """Return the loss of queries (N, D), positives (N, D), a bank (K, D) and rows of it (N, P)."""
+        return nnm(
+            query,
+            positive,
+            bank,
+            neighbors,
+            temperature=self.temperature,
+            positives=self.positives,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Show the settings."""
+        return f"temperature={self.temperature}, positives={self.positives!r}, reduction={self.reduction!r}"

@@ -1,0 +1,16 @@
+"""Methods assembled from the library's parts, and the reader for released checkpoints."""
+
+from skelcontrast.methods.aimclr import AimCLR, AimCLRLoss, AimCLRViews, FeatureMapEncoder
+from skelcontrast.methods.official import load_official
+from skelcontrast.methods.skeletonclr import SkeletonCLR, SkeletonCLRLoss, SkeletonCLRViews
+
+__all__ = [
+    "AimCLR",
+    "AimCLRLoss",
+    "AimCLRViews",
+    "FeatureMapEncoder",
+    "SkeletonCLR",
+    "SkeletonCLRLoss",
+    "SkeletonCLRViews",
+    "load_official",
+]

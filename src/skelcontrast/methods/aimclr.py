@@ -1,0 +1,175 @@
+"""AimCLR: extreme views, a drop layer, distribution matching and mined neighbours on top of SkeletonCLR."""
+
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from torch import Tensor, nn
+
+from skelcontrast import _check
+from skelcontrast.losses import d3m, info_nce, nearest_neighbors, nnm
+from skelcontrast.methods._base import MomentumContrast
+from skelcontrast.moco import KeyInit
+from skelcontrast.nn import EADM
+
+Preset: TypeAlias = Literal["paper", "official"]
+
+
+@runtime_checkable
+class FeatureMapEncoder(Protocol):
+    """An encoder whose last feature map can be had before it is pooled, as EADM needs it. `STGCN` is one."""
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Map skeletons (N, C, T, V, M) to a feature map (N * M, D, T', V)."""
+        ...
+
+    def present_bodies(self, x: Tensor) -> Tensor:
+        """Return which bodies are there, (N, M) bool."""
+        ...
+
+    def pool(self, feature_map: Tensor, present: Tensor) -> Tensor:
+        """Average a feature map (N * M, D, T', V) to features (N, D)."""
+        ...
+
+
+class AimCLRViews(NamedTuple):
+    """Embeddings of one batch, unit vectors (N, D); `None` where a view was left out."""
+
+    query: Tensor
+    key: Tensor
+    extreme: Tensor | None
+    extreme_dropped: Tensor | None
+
+
+class AimCLRLoss(NamedTuple):
+    """The losses of one batch, scalars; `None` where a term was left out."""
+
+    total: Tensor
+    info_nce: Tensor | None
+    nnm: Tensor | None
+    d3m: Tensor | None
+
+
+class AimCLR(MomentumContrast):
+    """AimCLR, both training stages.
+
+    Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``. Every row of
+    the paper's Table 1 is an argument: leave out the extreme view in `embed`, build with ``drop=None``, or keep
+    ``mine=False``.
+
+    Args:
+        encoder: Built encoder from skeletons to features; with a drop layer it must be a `FeatureMapEncoder`.
+        head: Built head from features to embeddings; the embedding size is read from its ``out_features``.
+        queue_size: Number of stored keys, K.
+        momentum: Weight of the old key parameters, in [0, 1].
+        temperature: Temperature of every softmax, positive.
+        k: Neighbours mined per view.
+        alpha: Weight of InfoNCE or NNM.
+        beta: Weight of D3M.
+        drop: Drop layer of the extreme view; ``"preset"`` for the preset's EADM, `None` for no dropped view.
+        preset: ``"paper"``: EADM of Algorithm 1, NNM as the sum of Eq. 9, key side copied. ``"official"``: the
+            released code's EADM, NNM as a mean, key side drawn independently.
+
+    Raises:
+        TypeError: If `head` has no integer ``out_features``, `drop` is no module, or a drop layer meets an encoder
+            without feature map.
+        ValueError: If a setting is out of range.
+
+    References:
+        AimCLR, Section 3 and Figure 1; L_1 and L_2 in Section 3.5.
+
+    Example:
+        >>> import torch
+        >>> from skelcontrast import nn as snn, skeleton
+        >>> encoder = snn.STGCN(skeleton.NTU_RGBD_25, channels=(8, 16), strides=(1, 2))
+        >>> model = AimCLR(encoder, snn.ProjectionHead(16, 8), queue_size=32)
+        >>> x = torch.randn(4, 3, 20, 25, 2)
+        >>> model.momentum_update()
+        >>> views = model.embed(x, x, x.flip(2))
+        >>> loss = model.loss(views, mine=True)
+        >>> loss.total.backward()
+        >>> model.enqueue(views.key)
+        >>> loss.info_nce is None, torch.equal(loss.total, loss.nnm + loss.d3m)
+        (True, True)
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: nn.Module,
+        *,
+        queue_size: int = 32768,
+        momentum: float = 0.999,
+        temperature: float = 0.07,
+        k: int = 1,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        drop: nn.Module | Literal["preset"] | None = "preset",
+        preset: Preset = "paper",
+    ) -> None:
+        _check.choice("AimCLR", "preset", preset, ("paper", "official"))
+        key_init: KeyInit = "copy" if preset == "paper" else "independent"
+        super().__init__(
+            encoder, head, queue_size=queue_size, momentum=momentum, temperature=temperature, key_init=key_init
+        )
+        self.k = _check.integer("AimCLR", "k", k, 1, queue_size)
+        self.alpha = _check.interval("AimCLR", "alpha", alpha, 0, open_high=True)
+        self.beta = _check.interval("AimCLR", "beta", beta, 0, open_high=True)
+        self.drop = _drop_layer(drop, preset)
+        self.positives: Literal["sum", "mean"] = "sum" if preset == "paper" else "mean"
+        if self.drop is not None:
+            _with_feature_map(encoder)
+
+    def embed(self, query_view: Tensor, key_view: Tensor, extreme_view: Tensor | None = None) -> AimCLRViews:
+        """Embed two normal views and one extreme view (N, C, T, V, M) of a batch.
+
+        The dropped and the undropped extreme embedding share one pass of the encoder up to its last feature map.
+        Without the extreme view there is no D3M term: that is SkeletonCLR, or a warm-up.
+        """
+        query, key = self.moco.query(query_view), self.moco.key(key_view)
+        if extreme_view is None:
+            return AimCLRViews(query, key, None, None)
+        if self.drop is None:
+            return AimCLRViews(query, key, self.moco.query(extreme_view), None)
+        encoder = _with_feature_map(self.encoder)
+        present = encoder.present_bodies(extreme_view)
+        feature_map = encoder.feature_map(extreme_view)
+        extreme = self.moco.project(encoder.pool(feature_map, present))
+        dropped = self.moco.project(encoder.pool(self.drop(feature_map), present))
+        return AimCLRViews(query, key, extreme, dropped)
+
+    def loss(self, views: AimCLRViews, *, mine: bool = False) -> AimCLRLoss:
+        """Return the loss of a batch: L_1 in the first stage, L_2 with ``mine=True`` in the second (Section 3.5)."""
+        bank, extremes = self.bank.keys, [view for view in views[2:] if view is not None]
+        if mine:
+            neighbors = nearest_neighbors([views.query, *extremes], bank, k=self.k)
+            contrast = nnm(
+                views.query, views.key, bank, neighbors, temperature=self.temperature, positives=self.positives
+            )
+        else:
+            contrast = info_nce(views.query, views.key, bank, temperature=self.temperature)
+        total, divergence = self.alpha * contrast, None
+        if extremes:
+            divergence = d3m(views.query, extremes, views.key, bank, temperature=self.temperature)
+            total = total + self.beta * divergence
+        return AimCLRLoss(total, None if mine else contrast, contrast if mine else None, divergence)
+
+    def extra_repr(self) -> str:
+        """Show the settings that are not modules."""
+        settings = f"temperature={self.temperature}, k={self.k}, alpha={self.alpha}, beta={self.beta}"
+        return f"{settings}, positives={self.positives!r}"
+
+
+def _drop_layer(drop: object, preset: Preset) -> nn.Module | None:
+    if drop is None or isinstance(drop, nn.Module):
+        return drop
+    if drop != "preset":
+        hint = "Pass EADM(keep_margin=0.7), say."
+        _check.fail("AimCLR", "drop", "be a module, 'preset' or None", repr(drop), hint=hint, kind=TypeError)
+    return EADM.preset(preset)
+
+
+def _with_feature_map(encoder: nn.Module) -> FeatureMapEncoder:
+    if not isinstance(encoder, FeatureMapEncoder):
+        must = "have `feature_map`, `present_bodies` and `pool` when there is a drop layer"
+        hint = "Pass drop=None to train without one."
+        _check.fail("AimCLR", "encoder", must, type(encoder).__name__, hint=hint, kind=TypeError)
+    return encoder

@@ -1,0 +1,79 @@
+"""SkeletonCLR: momentum contrast on skeleton sequences."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from skelcontrast.losses import info_nce
+from skelcontrast.methods._base import MomentumContrast
+from skelcontrast.moco import KeyInit
+
+
+class SkeletonCLRViews(NamedTuple):
+    """Embeddings of one batch, unit vectors (N, D)."""
+
+    query: Tensor
+    key: Tensor
+
+
+class SkeletonCLRLoss(NamedTuple):
+    """The loss of one batch, scalars."""
+
+    total: Tensor
+    info_nce: Tensor
+
+
+class SkeletonCLR(MomentumContrast):
+    """SkeletonCLR: one normal view predicts the key of another against a bank of older keys.
+
+    Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``.
+
+    Args:
+        encoder: Built encoder from skeletons to features.
+        head: Built head from features to embeddings; the embedding size is read from its ``out_features``.
+        queue_size: Number of stored keys, K.
+        momentum: Weight of the old key parameters, in [0, 1].
+        temperature: Temperature of the softmax, positive.
+        key_init: ``"copy"`` (default) or ``"independent"`` (released code), see `MomentumEncoder`.
+
+    Raises:
+        TypeError: If `head` has no integer ``out_features``.
+        ValueError: If a setting is out of range.
+
+    References:
+        Li et al., CVPR 2021 (CrosSCLR), Section 3.1; AimCLR, Section 3.1, Eq. 1 and 2.
+
+    Example:
+        >>> import torch
+        >>> from skelcontrast import nn as snn, skeleton
+        >>> encoder = snn.STGCN(skeleton.NTU_RGBD_25, channels=(8, 16), strides=(1, 2))
+        >>> model = SkeletonCLR(encoder, snn.ProjectionHead(16, 8), queue_size=32)
+        >>> x = torch.randn(4, 3, 20, 25, 2)
+        >>> model.momentum_update()
+        >>> views = model.embed(x, x)
+        >>> model.loss(views).total.backward()
+        >>> model.enqueue(views.key)
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: nn.Module,
+        *,
+        queue_size: int = 32768,
+        momentum: float = 0.999,
+        temperature: float = 0.07,
+        key_init: KeyInit = "copy",
+    ) -> None:
+        super().__init__(
+            encoder, head, queue_size=queue_size, momentum=momentum, temperature=temperature, key_init=key_init
+        )
+
+    def embed(self, query_view: Tensor, key_view: Tensor) -> SkeletonCLRViews:
+        """Embed two normal views (N, C, T, V, M) of one batch."""
+        return SkeletonCLRViews(self.moco.query(query_view), self.moco.key(key_view))
+
+    def loss(self, views: SkeletonCLRViews) -> SkeletonCLRLoss:
+        """Return InfoNCE of the batch (Eq. 1)."""
+        loss = info_nce(views.query, views.key, self.bank.keys, temperature=self.temperature)
+        return SkeletonCLRLoss(loss, loss)

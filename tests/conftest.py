@@ -1,0 +1,40 @@
+"""Fixtures shared by every room: where golden numbers and real data lie, and seeded randomness."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_path() -> Callable[[str], Path]:
+    """Return a file or folder beside the checkout, or skip where it is absent."""
+
+    def find(name: str) -> Path:
+        path = SHARED / name
+        if not path.exists():
+            pytest.skip(f"shared/{name} is not beside this checkout")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def golden(shared_path: Callable[[str], Path]) -> Callable[[str], Mapping[str, Any]]:
+    """Load one file of numbers produced by the authors' code, or skip where it is absent."""
+
+    def load(name: str) -> Mapping[str, Any]:
+        with np.load(shared_path(f"golden/{name}"), allow_pickle=False) as archive:
+            return dict(archive)
+
+    return load
