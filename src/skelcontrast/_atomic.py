@@ -1,0 +1,54 @@
+"""Files that are either old or new, never half: written under another name, flushed, renamed."""
+
+import glob
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+FORGOTTEN_AFTER = 3600.0  # seconds without a write; decides where process ids cannot
+
+
+def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that at every moment `target` holds the old content or the new one, whole.
+
+    Every step is on the disk before the next begins. What killed processes left behind for the same target is removed.
+    """
+    for sibling in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        if _abandoned(sibling):
+            sibling.unlink(missing_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the new name is only safe once the folder is on the disk, too
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _abandoned(temporary: Path) -> bool:
+    """Tell whether nobody writes this temporary file any more: its process is gone, or it has not grown for long."""
+    try:
+        age = time.time() - temporary.stat().st_mtime
+    except FileNotFoundError:  # its writer has just renamed it
+        return False
+    process = temporary.name.split(".")[-3]
+    if os.name != "posix" or not process.isdecimal():  # elsewhere signal 0 is not a harmless question
+        return age > FORGOTTEN_AFTER
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # alive, someone else's
+        pass
+    return age > FORGOTTEN_AFTER

@@ -1,0 +1,126 @@
+"""Nearest-neighbour classification of features: no parameters, no training, the quickest look at a representation."""
+
+import torch
+from torch import Tensor, nn
+
+from skelcontrast import _check
+from skelcontrast.evaluation.features import Features, check_features, check_labels
+
+
+def knn_predict(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    *,
+    k: int = 1,
+    temperature: float | None = None,
+    chunk_size: int = 4096,
+) -> Tensor:
+    r"""Classify by the `k` most similar training features.
+
+    Similarity is the cosine. Each neighbour votes for its class, with weight 1 or, given a temperature t, with weight
+    :math:`\exp(\text{similarity} / t)`. Where classes are tied, the tied class of the nearest neighbour wins.
+
+    Args:
+        train_features: Features (N, D) of the training set, of any length above zero.
+        train_labels: Classes (N,) of the training set, any integers.
+        test_features: Features (L, D) to classify.
+        k: Number of neighbours, in [1, N].
+        temperature: Temperature of the weights, above zero; None for votes of equal weight.
+        chunk_size: Rows of either set compared at a time. At most chunk_size x chunk_size similarities are held;
+            the predictions do not depend on it, but for the order among exactly equal similarities.
+
+    Returns:
+        Predicted classes (L,), int64, on the device of the features.
+
+    Raises:
+        TypeError: If features are not floating point tensors or labels not integers.
+        ValueError: If shapes do not match, features are not finite, or an option is out of range.
+
+    References:
+        Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", 2018, Section 3.4, for
+        the weighted vote (there k = 200, temperature 0.07).
+
+    Example:
+        At k = 3 two of three votes go to class 0; at a low temperature the nearest neighbour decides.
+
+        >>> train = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 3.0]])
+        >>> labels = torch.tensor([1, 0, 0])
+        >>> test = torch.tensor([[2.0, 1.0]])
+        >>> knn_predict(train, labels, test, k=3)
+        tensor([0])
+        >>> knn_predict(train, labels, test, k=3, temperature=0.1)
+        tensor([1])
+    """
+    owner = "knn_predict"
+    check_features(owner, "train_features", train_features)
+    check_features(owner, "test_features", test_features, width=train_features.shape[1])
+    check_labels(owner, "train_labels", train_labels, rows=len(train_features), why="to match `train_features`")
+    _check.same_device(owner, "test_features", test_features, "train_features", train_features.device)
+    _check.same_device(owner, "train_labels", train_labels, "train_features", train_features.device)
+    _check.integer(owner, "k", k, 1, len(train_features), hint="There are no more training features than that.")
+    _check.integer(owner, "chunk_size", chunk_size, 1)
+    if temperature is not None:
+        _check.interval(owner, "temperature", temperature, 0, open_low=True, open_high=True)
+
+    train = nn.functional.normalize(train_features.float(), dim=1)
+    classes, class_index = torch.unique(train_labels, return_inverse=True)
+    predictions = []
+    for test in torch.split(test_features, chunk_size):
+        similarity, rows = _nearest(nn.functional.normalize(test.float(), dim=1), train, k, chunk_size)
+        winners = _vote(similarity, class_index[rows], len(classes), temperature)
+        predictions.append(classes[winners])
+    return torch.cat(predictions).long()
+
+
+def knn_accuracy(train: Features, test: Features, *, k: int = 1, temperature: float | None = None) -> float:
+    """Return the share of test features that `knn_predict` classifies rightly.
+
+    Args:
+        train: Features (N, D) and classes (N,) of the training set.
+        test: Features (L, D) and classes (L,) of the test set.
+        k: Number of neighbours, in [1, N].
+        temperature: Temperature of the weighted vote, above zero; None for votes of equal weight.
+
+    Returns:
+        Accuracy in [0, 1].
+
+    Raises:
+        TypeError: If features are not floating point tensors or labels not integers.
+        ValueError: As `knn_predict`, and if the test labels do not match the test features.
+
+    Example:
+        >>> train = Features(torch.eye(2), torch.tensor([0, 1]))
+        >>> test = Features(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.5], [0.3, 0.4]]), torch.tensor([0, 1, 1, 1]))
+        >>> knn_accuracy(train, test)
+        0.75
+    """
+    labels = check_labels(
+        "knn_accuracy", "test.labels", test.labels, rows=len(test.features), why="to match its features"
+    )
+    predictions = knn_predict(train.features, train.labels, test.features, k=k, temperature=temperature)
+    return float((predictions == labels.to(predictions.device)).double().mean())
+
+
+def _nearest(test: Tensor, train: Tensor, k: int, chunk_size: int) -> tuple[Tensor, Tensor]:
+    """Return the k greatest similarities (L, k), in falling order, and the training rows (L, k) they belong to."""
+    similarity = test.new_empty(len(test), 0)
+    rows = torch.empty(len(test), 0, dtype=torch.long, device=test.device)
+    for start in range(0, len(train), chunk_size):
+        near, near_rows = (test @ train[start : start + chunk_size].T).topk(min(k, chunk_size, len(train) - start))
+        similarity, order = torch.cat([similarity, near], dim=1).sort(dim=1, descending=True, stable=True)
+        rows = torch.cat([rows, near_rows + start], dim=1).gather(1, order)
+        similarity, rows = similarity[:, :k], rows[:, :k]
+    return similarity, rows
+
+
+def _vote(similarity: Tensor, classes: Tensor, num_classes: int, temperature: float | None) -> Tensor:
+    """Return the class (L,) with most votes of the neighbours (L, k), the nearest neighbour's among tied ones."""
+    if temperature is None:
+        weight = torch.ones_like(similarity)
+    else:  # the greatest similarity is taken off, as exp(1 / 0.01) is beyond float32; it cancels in the comparison
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+    votes = weight.new_zeros(len(weight), num_classes).scatter_add_(1, classes, weight)
+    winning = (votes == votes.amax(dim=1, keepdim=True)).gather(1, classes)
+    first = winning.int().argmax(dim=1, keepdim=True)
+    return classes.gather(1, first).squeeze(1)

@@ -1,0 +1,18 @@
+"""Figures: skeletons, augmentations, training curves and maps of features. Needs the extra `plots`.
+
+Every function returns a `matplotlib.figure.Figure` that belongs to no window and no global state; the caller saves it.
+"""
+
+from skelcontrast.viz.augmentations import plot_augmentations
+from skelcontrast.viz.curves import plot_curves, plot_runs
+from skelcontrast.viz.embedding import plot_embedding
+from skelcontrast.viz.skeletons import draw_skeleton, plot_skeleton
+
+__all__ = [
+    "draw_skeleton",
+    "plot_augmentations",
+    "plot_curves",
+    "plot_embedding",
+    "plot_runs",
+    "plot_skeleton",
+]

@@ -1,0 +1,98 @@
+"""Curves: the drawn numbers are those of the log, gaps and seeds included."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skelcontrast.viz import plot_curves, plot_runs
+
+LOG: list[dict[str, float | None]] = [
+    {"epoch": 1, "total": 9.0, "info_nce": 5.0, "knn": None},
+    {"epoch": 2, "total": 8.0, "info_nce": 4.0, "knn": 0.25},
+    {"epoch": 3, "total": float("nan"), "nnm": 6.0},
+    {"epoch": 4, "total": 7.0, "nnm": 5.0, "knn": 0.5},
+]
+
+
+def drawn(axes: Any) -> dict[str, list[list[float]]]:
+    return {line.get_label(): line.get_xydata().tolist() for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def test_losses_and_accuracies_of_a_log(tmp_path: Path) -> None:
+    figure = plot_curves(LOG, loss_levels={"uniform": 9.5}, accuracy_levels={"untrained": 0.125})
+    losses, accuracies = figure.axes
+    assert drawn(losses) == {
+        "total": [[1, 9], [2, 8], [4, 7]],
+        "InfoNCE": [[1, 5], [2, 4]],
+        "NNM": [[3, 6], [4, 5]],
+    }
+    assert drawn(accuracies) == {"kNN": [[2, 25], [4, 50]]}
+    levels = [(axes.texts[0].get_text(), np.asarray(axes.lines[-1].get_ydata())[0]) for axes in figure.axes]
+    assert levels == [("uniform", 9.5), ("untrained", 12.5)]
+    assert len({line.get_color() for axes in figure.axes for line in axes.lines[:-1]}) == 4
+    figure.savefig(tmp_path / "curves.png", dpi=50)
+    assert (tmp_path / "curves.png").stat().st_size > 2000
+
+
+def test_a_panel_without_curves_is_left_out() -> None:
+    assert [axes.get_title(loc="left") for axes in plot_curves(LOG, accuracies=()).axes] == ["Loss"]
+    assert [axes.get_title(loc="left") for axes in plot_curves(LOG, losses=()).axes] == ["Accuracy, %"]
+
+
+def test_other_names_and_steps() -> None:
+    figure = plot_curves([{"step": 10, "cross": 3.0}], losses=["cross"], step="step")
+    assert drawn(figure.axes[0]) == {"cross": [[10, 3]]}
+    assert figure.axes[0].get_xlabel() == "step"
+
+
+def test_long_curves_have_no_dots() -> None:
+    long = [{"epoch": epoch, "total": 1.0, **({"d3m": 1.0} if epoch > 90 else {})} for epoch in range(100)]
+    assert [line.get_marker() for line in plot_curves(long).axes[0].lines] == ["", ""]
+    assert [line.get_marker() for line in plot_curves(long[:9]).axes[0].lines] == ["o"]
+
+
+def test_runs_show_mean_and_range_over_seeds() -> None:
+    first = [{"epoch": 1, "knn": 0.2}, {"epoch": 2, "knn": 0.4}, {"epoch": 3, "knn": 0.9}]
+    second = [{"epoch": 1, "knn": 0.4}, {"epoch": 2, "knn": 0.8}]
+    figure = plot_runs({"AimCLR": [first, second], "other": [second]}, levels={"untrained": 0.1})
+    (axes,) = figure.axes
+    found = drawn(axes)
+    assert list(found) == ["AimCLR (2 seeds)", "other"]
+    for place, expected in zip(found["AimCLR (2 seeds)"], [[1, 30], [2, 60]], strict=True):
+        assert place == pytest.approx(expected)
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == pytest.approx((20, 80))
+    assert axes.get_title(loc="left") == "kNN accuracy, %"
+
+
+def test_runs_of_a_loss_are_not_in_per_cent() -> None:
+    axes = plot_runs({"a": [LOG]}, value="total", accuracy=False, levels={"uniform": 9.5}).axes[0]
+    assert drawn(axes) == {"a": [[1, 9], [2, 8], [4, 7]]}
+    assert axes.get_title(loc="left") == "total"
+    assert axes.texts[0].get_text() == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: plot_curves([]),
+            "`log` must hold one of total, info_nce, nnm, d3m, knn, linear, got rec",
+        ),
+        (lambda: plot_curves([{"epoch": 1, "lr": 0.1}]), "got records of epoch, lr."),
+        (lambda: plot_curves([{"epoch": 1, "total": 1}, {"total": 2}]), "`log[1]` must hold `epoch`, got only total."),
+        (lambda: plot_runs({}), "plot_runs: `runs` must hold at least one run, got none."),
+        (lambda: plot_runs({"a": []}), '`runs["a"]` must hold logs with `knn` at the same steps, got 0 without.'),
+        (
+            lambda: plot_runs({"a": [[{"epoch": 1, "knn": 0.1}], [{"epoch": 2, "knn": 0.1}]]}),
+            '`runs["a"]` must hold logs with `knn` at the same steps, got 2 without.',
+        ),
+        (lambda: plot_runs({"a": [[{"knn": 0.1}]]}), '`runs["a"][0]` must hold `epoch`, got only knn.'),
+    ],
+)
+def test_bad_calls(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

@@ -1,0 +1,89 @@
+"""Skeletons: bones and colours where they belong, absent bodies left out, and a picture that is not empty."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout
+from skelcontrast.viz import _style, draw_skeleton, plot_skeleton
+
+CROSS = SkeletonLayout("cross", ("head", "left", "right"), ((1, 0), (2, 0)), centre=0, mirror=((1, 2),))
+JOINTS = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.5]])
+
+
+def bones(axes: Any) -> dict[str, list[Any]]:
+    """Return the drawn bones by colour, in the order of drawing."""
+    lines = [part for part in axes.collections if hasattr(part, "get_segments")]
+    return {
+        to_hex(line.get_color()[0]): [segment.round(2).tolist() for segment in line.get_segments()]
+        for line in lines
+        if line.get_segments()
+    }
+
+
+def test_bones_have_the_colour_of_their_side_and_the_nearer_side_is_on_top() -> None:
+    axes = Figure().add_subplot()
+    draw_skeleton(axes, JOINTS, CROSS, view_degrees=(0, 0))
+    found = bones(axes)
+    assert found == {_style.RIGHT: [[[1, 0], [0, 1]]], _style.LEFT: [[[-1, 0], [0, 1]]]}
+    assert list(found) == [_style.RIGHT, _style.LEFT]  # the right hand is further away
+
+
+def test_shift_colour_and_absent_bodies() -> None:
+    axes = Figure().add_subplot()
+    bodies = torch.stack([JOINTS, torch.zeros(3, 3)], dim=2)
+    draw_skeleton(axes, bodies, CROSS, view_degrees=(0, 0), shift=5, colour="#123456")
+    assert list(bones(axes)) == ["#123456"]
+    dots = [np.asarray(part.get_offsets()) for part in axes.collections if not hasattr(part, "get_segments")]
+    assert sorted(np.concatenate(dots)[:, 0].tolist()) == [4, 5, 6]
+
+
+def test_strip_shows_frames_in_order_with_two_bodies(tmp_path: Path) -> None:
+    x = torch.rand(3, 20, 25, 2)
+    figure = plot_skeleton(x, NTU_RGBD_25, frames=3, title="two people")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["0", "10", "19"]
+    assert axes.get_title(loc="left") == "two people"
+    figure.savefig(tmp_path / "strip.png", dpi=50)
+    assert (tmp_path / "strip.png").stat().st_size > 2000
+
+
+def test_pixels_point_down() -> None:
+    x = torch.rand(2, 1, 17, 1) + 1
+    axes = plot_skeleton(x, COCO_17, up="-y").axes[0]
+    assert axes.get_ylim()[1] < 0
+
+
+NOWHERE: Any = None  # the checks come before anything is drawn
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (
+            lambda: plot_skeleton(torch.rand(3, 5, 20, 1), NTU_RGBD_25),
+            ValueError,
+            "`x` must have shape (C, T, 25, M)",
+        ),
+        (
+            lambda: plot_skeleton(torch.rand(3, 5, 25, 1), NTU_RGBD_25, frames=0),
+            ValueError,
+            "`frames` must be at",
+        ),
+        (
+            lambda: draw_skeleton(NOWHERE, torch.rand(3, 4), CROSS),
+            ValueError,
+            "`joints` must have shape (C, 3, M)",
+        ),
+        (lambda: draw_skeleton(NOWHERE, NOWHERE, CROSS), TypeError, "`joints` must be a torch.Tensor, got NoneType."),
+    ],
+)
+def test_bad_calls(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=re.escape(message)):
+        call()
