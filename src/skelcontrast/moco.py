@@ -22,9 +22,10 @@ class MomentumEncoder(nn.Module):
         module: The module to copy; anything that `copy.deepcopy` can copy.
         momentum: Weight m of the old value, in [0, 1].
         init: ``"copy"`` starts equal to the module (MoCo, and what Section 3.1 implies). ``"independent"`` draws every
-            layer of the copy anew, which is what the released code does.
+            layer of the copy anew by its ``reset_parameters``, which is what the released code does.
 
     Raises:
+        TypeError: If a layer with parameters has no ``reset_parameters`` and `init` is ``"independent"``.
         ValueError: If `momentum` is out of range or `init` is unknown.
 
     References:
@@ -48,10 +49,7 @@ class MomentumEncoder(nn.Module):
         _check.choice("MomentumEncoder", "init", init, ("copy", "independent"))
         self.module = copy.deepcopy(module)
         if init == "independent":
-            for part in self.module.modules():
-                reset = getattr(part, "reset_parameters", None)
-                if callable(reset):
-                    reset()
+            _draw_anew(self.module)
         self.module.requires_grad_(False)
 
     @torch.no_grad()
@@ -65,24 +63,41 @@ class MomentumEncoder(nn.Module):
         """Move every parameter towards `source`: ``key <- m * key + (1 - m) * query`` (Eq. 2).
 
         Raises:
-            ValueError: If `source` does not have the same parameters.
+            ValueError: If the parameters of `source` have other names or shapes.
         """
         mine, theirs = dict(self.module.named_parameters()), dict(source.named_parameters())
-        if mine.keys() != theirs.keys():
-            differing = ", ".join(sorted(mine.keys() ^ theirs.keys())[:5])
-            _check.fail("MomentumEncoder.update", "source", "have the parameters of the copied module", differing)
-        torch._foreach_lerp_(list(mine.values()), list(theirs.values()), 1 - self.momentum)
+        differing = [
+            name
+            for name in sorted(mine.keys() | theirs.keys())
+            if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape
+        ]
+        if differing:
+            must = "have the parameters of the copied module, by name and shape"
+            _check.fail("MomentumEncoder.update", "source", must, f"others in {', '.join(differing[:5])}")
+        if mine:  # a module without parameters has nothing to follow
+            torch._foreach_lerp_(list(mine.values()), list(theirs.values()), 1 - self.momentum)
 
     def extra_repr(self) -> str:
         """Show the momentum."""
         return f"momentum={self.momentum}"
 
 
+def _draw_anew(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif next(part.parameters(recurse=False), None) is not None:
+            must = "have `reset_parameters` in every layer with parameters when `init` is 'independent'"
+            layer = f"{type(part).__name__}{f' as {name}' if name else ''}"
+            _check.fail("MomentumEncoder", "module", must, layer, kind=TypeError)
+
+
 class MoCo(nn.Module):
     """Query side and key side of momentum contrast, without bank and loss.
 
     In the loop, per step: ``momentum_update()``, then forward, loss, backward and optimiser step, then the keys go
-    into a bank. Pass ``query_parameters()`` to the optimiser.
+    into a bank. Pass ``query_parameters()`` to the optimiser. Embeddings are float32 at least, also under autocast.
 
     Args:
         encoder: Built encoder from inputs to features; used as the query encoder and copied for the keys.
@@ -122,11 +137,11 @@ class MoCo(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Send features of the query encoder through the query head: unit vectors (N, D)."""
-        return F.normalize(self.query_head(features), dim=1)
+        return _unit(self.query_head(features))
 
     def key(self, x: Tensor) -> Tensor:
         """Embed a view on the key side: unit vectors (N, D) without gradients."""
-        return F.normalize(self.key_head(self.key_encoder(x)), dim=1)
+        return _unit(self.key_head(self.key_encoder(x)))
 
     def momentum_update(self) -> None:
         """Let the key side follow the query side by one step (Eq. 2)."""
@@ -136,3 +151,8 @@ class MoCo(nn.Module):
     def query_parameters(self) -> list[nn.Parameter]:
         """Return the parameters to optimise: those of the query encoder and the query head."""
         return [*self.query_encoder.parameters(), *self.query_head.parameters()]
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    # In bfloat16 the length would be off by up to 0.4 %, which a small temperature turns into a wrong logit.
+    return F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)

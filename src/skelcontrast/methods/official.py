@@ -27,6 +27,7 @@ _UNREADABLE = (
     AttributeError,
     EOFError,
     LookupError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -106,16 +107,21 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _build(path: str | Path, official: Mapping[str, Tensor]) -> tuple[STGCN, ProjectionHead, int]:
     """Read the sizes that the shapes in the file imply."""
-    blocks = sorted(
-        int(match[1])
-        for key in official
-        if (match := re.fullmatch(r"encoder_q\.st_gcn_networks\.(\d+)\.tcn\.2\.weight", key))
+    numbered = {match[1] for key in official if (match := re.match(r"encoder_q\.st_gcn_networks\.(\d+)\.", key))}
+    blocks = range(max(len(numbered), 1))
+    needed = (
+        "encoder_q.A",
+        "encoder_q.data_bn.weight",
+        *(f"encoder_q.st_gcn_networks.{i}.tcn.2.weight" for i in blocks),
+        "encoder_q.fc.0.weight",
+        "encoder_q.fc.2.weight",
+        "queue",
     )
-    needed = ("encoder_q.A", "encoder_q.fc.0.weight", "encoder_q.fc.2.weight", "encoder_q.data_bn.weight", "queue")
     missing = [key for key in needed if key not in official]
-    if missing or blocks != list(range(len(blocks))) or not blocks:
-        what = ", ".join(missing) or "encoder_q.st_gcn_networks.*"
-        _check.fail("load_official", "path", "hold a pre-training state dict", f"none of {what} in {path}")
+    if missing:
+        _check.fail(
+            "load_official", "path", "hold a pre-training state dict", f"{path} with missing: {', '.join(missing)}"
+        )
 
     def sizes(key: str, axes: str) -> torch.Size:
         return _check.shape("load_official", key, official[key], axes, why=f"in {path}").shape

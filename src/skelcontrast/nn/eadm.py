@@ -195,4 +195,5 @@ class EADM(nn.Module):
     def extra_repr(self) -> str:
         """Show what is dropped and how."""
         what = f"drop_share={self.drop_share}" if self.drop_share is not None else f"keep_margin={self.keep_margin}"
-        return f"{what}, temporal={self.temporal!r}, rescale={self.rescale!r}, correction={self.correction}, when={self.when!r}"
+        how = f"temporal={self.temporal!r}, rescale={self.rescale!r}, correction={self.correction}"
+        return f"{what}, {how}, when={self.when!r}"

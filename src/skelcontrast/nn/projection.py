@@ -38,6 +38,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (N, in_features) to embeddings (N, out_features)."""
+        _check.tensor("ProjectionHead", "features", features)
         _check.shape("ProjectionHead", "features", features, "N F", F=self.in_features)
         embeddings: Tensor = self.layers(features)
         return embeddings

@@ -127,6 +127,7 @@ class STGCN(nn.Module):
     ) -> None:
         super().__init__()
         _check.integer("STGCN", "in_channels", in_channels, 1)
+        _check.interval("STGCN", "dropout", dropout, 0, 1, open_high=True)
         _check.choice("STGCN", "bodies", bodies, ("present", "all"))
         if not channels:
             _check.fail("STGCN", "channels", "name at least one block", "an empty sequence")

@@ -1,0 +1,1 @@
+"""Speed and memory of the library's operations; run with ``make bench``."""

@@ -1,0 +1,228 @@
+"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
+
+The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
+
+    python examples/aimclr_ntu.py --dataset synthetic --epochs 20 --batch-size 32 --lr 0.02 --out runs/synthetic
+
+Real data: ``--dataset utd-mhad --data FOLDER`` (the .mat files) or ``--dataset official-npy --data FOLDER`` (the
+authors' pre-processed folder). Interrupted runs go on with ``--resume``.
+"""
+
+import argparse
+import json
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from skelcontrast import augment, checkpoint, methods, nn
+from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions, read_official, read_utd_mhad
+from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe
+from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--dataset", choices=["synthetic", "utd-mhad", "official-npy"], default="synthetic")
+    add("--data", type=Path, help="folder of the data set (not for synthetic)")
+    add("--frames", type=int, default=50, help="frames T of a sequence (default: %(default)s)")
+    add("--stream", choices=["joint", "bone", "motion"], default="joint")
+    add("--method", choices=["aimclr", "skeletonclr"], default="aimclr")
+    add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
+    add("--keep-margin", type=float, default=0.7, help="EADM's margin on attention (default: %(default)s)")
+    add("--epochs", type=int, default=300)
+    add("--batch-size", type=int, default=128)
+    add("--lr", type=float, default=0.1)
+    add("--lr-drop", type=int, default=250, help="epoch from which the rate is a tenth (default: %(default)s)")
+    add("--schedule", choices=["step", "cosine"], default="step", help="of the rate; cosine ends at zero")
+    add("--warmup", type=int, default=0, help="epochs in which the rate rises linearly (default: %(default)s)")
+    add("--extreme-from", type=int, default=0, help="epoch from which D3M joins the loss (default: %(default)s)")
+    add("--mine-from", type=int, default=150, help="epoch from which NNM replaces InfoNCE (default: %(default)s)")
+    add("--queue-size", type=int, help="keys in the bank (default: 32768, or fewer on a small data set)")
+    add("--momentum", type=float, default=0.999, help="of the key encoder (default: %(default)s)")
+    add("--temperature", type=float, default=0.07)
+    add("--width", type=int, default=16, help="channels of the first block (default: %(default)s, the paper's)")
+    add("--dropout", type=float, default=0.5, help="of the encoder (default: %(default)s)")
+    add("--embedding", type=int, default=128, help="embedding size D (default: %(default)s)")
+    add("--eval-every", type=int, default=5, help="epochs between kNN evaluations (default: %(default)s)")
+    add("--seed", type=int, default=0)
+    add("--workers", type=int, default=0)
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--bf16", action="store_true", help="bfloat16 autocast; losses stay float32")
+    add("--out", type=Path, default=Path("runs/aimclr"), help="folder for log, checkpoint and result")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    args = parser.parse_args(argv)
+    if args.dataset != "synthetic" and args.data is None:
+        parser.error(f"--dataset {args.dataset} needs --data FOLDER")
+    if not args.resume and (args.out / "last.pt").exists():
+        parser.error(f"{args.out} holds a run: pass --resume to go on with it, or another --out")
+    return args
+
+
+def load_data(args: argparse.Namespace) -> tuple[SkeletonDataset, SkeletonDataset]:
+    if args.dataset == "synthetic":
+        return SyntheticActions(frames=args.frames).split("cross-subject")
+    if args.dataset == "utd-mhad":
+        return read_utd_mhad(args.data, frames=args.frames).split("cross-subject")
+    return read_official(args.data, "train"), read_official(args.data, "val")
+
+
+def choose_queue_size(asked: int | None, clips: int) -> int:
+    """A bank larger than the data set holds the query's own older copies, and pushes the query away from itself."""
+    if asked is None and clips < 2 * 32768:
+        return clips // 2
+    if asked is not None and asked > clips:
+        warnings.warn(
+            f"--queue-size {asked} is larger than the {clips} training clips: the bank will hold older keys of the "
+            f"query itself as negatives. About {clips // 2} (the default here) avoids most of that.",
+            stacklevel=2,
+        )
+    return 32768 if asked is None else asked
+
+
+def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.AimCLR | methods.SkeletonCLR:
+    encoder = nn.STGCN(
+        train.layout or NTU_RGBD_25,
+        in_channels=train[0].x.shape[0],
+        channels=[args.width * factor for factor in (1, 1, 1, 1, 2, 2, 2, 4, 4, 16)],
+        dropout=args.dropout,
+        bodies="present" if args.preset == "paper" else "all",
+    )
+    head = nn.ProjectionHead(encoder.out_features, args.embedding)
+    queue_size = choose_queue_size(args.queue_size, len(train))
+    if args.method == "skeletonclr":
+        return methods.SkeletonCLR(
+            encoder, head, queue_size=queue_size, momentum=args.momentum, temperature=args.temperature
+        )
+    return methods.AimCLR(
+        encoder,
+        head,
+        queue_size=queue_size,
+        momentum=args.momentum,
+        temperature=args.temperature,
+        drop=nn.EADM.preset(args.preset, keep_margin=args.keep_margin),
+        preset=args.preset,
+    )
+
+
+def learning_rate_factor(args: argparse.Namespace, epoch: int) -> float:
+    warm = min(1.0, (epoch + 1) / args.warmup) if args.warmup else 1.0
+    if args.schedule == "cosine":
+        return warm * 0.5 * (1 + math.cos(math.pi * epoch / args.epochs))
+    return warm * (0.1 if epoch >= args.lr_drop else 1.0)
+
+
+def evaluate(
+    encoder: torch.nn.Module, train: SkeletonDataset, test: SkeletonDataset, stream: Stream
+) -> tuple[Features, Features]:
+    """Features of both parts, for kNN and for the linear probe."""
+    return extract_features(encoder, train, stream=stream), extract_features(encoder, test, stream=stream)
+
+
+def embed_and_compare(
+    model: methods.AimCLR | methods.SkeletonCLR,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    extreme: torch.Tensor | None,
+    *,
+    mine: bool,
+) -> tuple[torch.Tensor, methods.AimCLRLoss | methods.SkeletonCLRLoss]:
+    """Keys for the bank, and the losses of the batch."""
+    if isinstance(model, methods.SkeletonCLR):
+        pair = model.embed(query, key)
+        return pair.key, model.loss(pair)
+    views = model.embed(query, key, extreme)
+    return views.key, model.loss(views, mine=mine)
+
+
+def train_epoch(
+    model: methods.AimCLR | methods.SkeletonCLR,
+    optimizer: torch.optim.Optimizer,
+    loader: SkeletonLoader,
+    args: argparse.Namespace,
+    epoch: int,
+) -> dict[str, float]:
+    """One epoch; returns the mean of each loss term. Losses stay on the device until the epoch ends."""
+    layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
+    normal, extreme = augment.normal(preset=args.preset), augment.extreme(layout, preset=args.preset)
+    use_extreme = args.method == "aimclr" and epoch >= args.extreme_from
+    mine = epoch >= args.mine_from
+    terms: list[dict[str, torch.Tensor]] = []
+    model.train()
+    loader.set_epoch(epoch)
+    for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
+        # Each view has its own draws; all of them follow from (seed, epoch, step).
+        query, key = (to_stream(normal(batch.x, batch.generator), args.stream, layout) for _ in range(2))
+        hard = to_stream(extreme(batch.x, batch.generator), args.stream, layout) if use_extreme else None
+        model.momentum_update()
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
+            keys, loss = embed_and_compare(model, query, key, hard, mine=mine)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        optimizer.step()
+        model.enqueue(keys)
+        terms.append({name: term.detach() for name, term in loss._asdict().items() if term is not None})
+    curves = {name: torch.stack([step[name] for step in terms]).cpu() for name in terms[0]}
+    if not curves["total"].isfinite().all():
+        step = int((~curves["total"].isfinite()).nonzero()[0])
+        raise FloatingPointError(
+            f"the loss is {curves['total'][step]} at epoch {epoch + 1}, step {step + 1}; the checkpoint of the epoch "
+            f"before is kept in {args.out}. A lower --lr or a longer --warmup usually helps."
+        )
+    return {name: float(curve.mean()) for name, curve in curves.items()}
+
+
+def write_log(path: Path, records: Sequence[dict[str, float]]) -> None:
+    """One JSON object per line, replaced as a whole, so that a resumed run never repeats or breaks a line."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
+    temporary.replace(path)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    args = parse(argv)
+    torch.manual_seed(args.seed)
+    train, test = load_data(args)
+    model = build_model(args, train).to(args.device)
+    loader = SkeletonLoader(train, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    records: list[dict[str, float]] = []
+    args.out.mkdir(parents=True, exist_ok=True)
+    last = args.out / "last.pt"
+    if args.resume and last.exists():
+        records = checkpoint.resume(last, state)["records"]
+        print(f"resumed {last} after epoch {len(records)}")
+    print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {args.device}")
+
+    for epoch in range(len(records), args.epochs):
+        start = time.perf_counter()
+        record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"]}
+        record |= train_epoch(model, optimizer, loader, args, epoch)
+        schedule.step()
+        if (epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs:
+            record["knn"] = knn_accuracy(*evaluate(model.encoder, train, test, args.stream), k=1)
+        record["seconds"] = time.perf_counter() - start
+        records.append(record)
+        write_log(args.out / "log.jsonl", records)
+        checkpoint.save(last, {**state, "records": records})
+        print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
+
+    features = evaluate(model.encoder, train, test, args.stream)
+    result = {
+        "knn": knn_accuracy(*features, k=1),
+        "linear": linear_probe(*features, standardize=True, seed=args.seed).accuracy,
+    }
+    (args.out / "result.json").write_text(json.dumps(result) + "\n")
+    print(f"kNN (k=1) {result['knn']:.1%}   linear {result['linear']:.1%}   in {args.out}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What every transform is: settings, a draw, and a pure application."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from skelcontrast import _check
+from skelcontrast.augment.axes import AxisMaps
+
+Params = TypeVar("Params", bound=tuple[Any, ...])
+
+
+class Transform(ABC, Generic[Params]):
+    """A random map of a batch of skeletons (N, C, T, V, M) to one of the same shape, dtype and device.
+
+    `sample` draws parameters, each sample its own; `apply` is deterministic, changes nothing it is given, and keeps
+    nothing; calling the transform does both. Sub-class this for an augmentation of your own that is not a map on
+    single axes (otherwise sub-class `AxisTransform`), as a frozen dataclass whose fields are the settings. `apply` must
+    treat each sample by itself: `Compose` may lead a batch through it in parts.
+    """
+
+    @abstractmethod
+    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> Params:
+        """Draw parameters for a batch.
+
+        Args:
+            x: Skeletons (N, C, T, V, M); only shape, dtype and device are used.
+            generator: Source of randomness, on the device of `x`; PyTorch's default generator if not given.
+
+        Returns:
+            A NamedTuple of tensors on the device of `x`, each with N as its first axis.
+        """
+
+    @abstractmethod
+    def apply(self, x: Tensor, params: Params) -> Tensor:
+        """Transform a batch with parameters from `sample`.
+
+        Args:
+            x: Skeletons (N, C, T, V, M), floating point.
+            params: Parameters of N samples, drawn for this batch or for another of the same shape.
+
+        Returns:
+            A tensor of the shape, dtype and device of `x`.
+        """
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw parameters and apply them."""
+        return self.apply(x, self.sample(x, generator))
+
+    def touched(self, params: Params) -> Tensor | None:  # noqa: ARG002  (for sub-classes)
+        """Return which samples `params` change (N,), bool, where leaving out the others saves time; `None`: all."""
+        return None
+
+    def check(self, x: object) -> Tensor:
+        """Return `x` if it is a batch that this transform can work on."""
+        return _check.skeletons(type(self).__name__, "x", x)
+
+    def check_params(self, x: Tensor, params: Params) -> None:
+        """Check that parameters are as many as the samples of a batch."""
+        given = {len(tensor) for tensor in params}
+        if given != {len(x)}:
+            hint = "They were drawn for a batch of another size."
+            got = " and ".join(str(size) for size in sorted(given))
+            _check.fail(type(self).__name__, "params", f"be for N = {len(x)} samples", got, hint=hint)
+
+
+class AxisTransform(Transform[Params]):
+    """A transform that is a linear map on single axes; `Compose` merges neighbours of this kind.
+
+    Sub-classes define `sample` and `maps`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from typing import NamedTuple
+        >>> class ScaleParams(NamedTuple):
+        ...     factor: Tensor
+        >>> @dataclass(frozen=True)
+        ... class Scale(AxisTransform[ScaleParams]):
+        ...     most: float = 2.0
+        ...
+        ...     def sample(self, x, generator=None):
+        ...         return ScaleParams(uniform(x, (len(x),), 1.0, self.most, generator))
+        ...
+        ...     def maps(self, x, params):
+        ...         return AxisMaps(channel=params.factor[:, None, None] * torch.eye(x.shape[1], device=x.device))
+        >>> Scale().apply(torch.ones(1, 2, 1, 1, 1), ScaleParams(torch.tensor([1.5]))).flatten()
+        tensor([1.5000, 1.5000])
+    """
+
+    @abstractmethod
+    def maps(self, x: Tensor, params: Params) -> AxisMaps:
+        """Return the maps that `params` stand for; only shape, dtype and device of `x` are used."""
+
+    def apply(self, x: Tensor, params: Params) -> Tensor:
+        """Transform a batch with parameters from `sample`.
+
+        Args:
+            x: Skeletons (N, C, T, V, M), floating point.
+            params: Parameters of N samples, drawn for this batch or for another of the same shape.
+
+        Returns:
+            A new tensor of the shape, dtype and device of `x`.
+        """
+        self.check(x)
+        self.check_params(x, params)
+        return self.maps(x, params).apply(x)
+
+
+def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
+    """Draw uniformly from [low, high), in float32 whatever `x` is, so that every dtype gets the same draws."""
+    return torch.rand(shape, generator=generator, device=x.device) * (high - low) + low
+
+
+def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """Draw which samples a transform acts on, (N,) bool, each with probability `p`."""
+    return torch.rand(len(x), generator=generator, device=x.device) < p
+
+
+def map_dtype(x: Tensor) -> torch.dtype:
+    """Dtype in which small maps are built: at least float32, so that half-precision batches get rounded once."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32

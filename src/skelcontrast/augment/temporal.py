@@ -1,0 +1,181 @@
+"""Augmentations of time: crop, flip and blur."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skelcontrast import _check
+from skelcontrast.augment.axes import AxisMaps
+from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
+
+
+class TemporalCropParams(NamedTuple):
+    """Drawn by `TemporalCrop`: first frame of the crop within the padded sequence (N,), int64."""
+
+    start: Tensor
+
+
+@dataclass(frozen=True)
+class TemporalCrop(AxisTransform[TemporalCropParams]):
+    """Lengthen the sequence at both ends by reflection and cut out as many frames as there were.
+
+    Both ends get T // `padding_ratio` frames, reflected with the edge repeated (..., x1, x0, x0, x1, ...), and the
+    start of the cut is uniform over all that fit. Acts on every sample. A sequence shorter than `padding_ratio`
+    frames stays as it is.
+
+    Args:
+        padding_ratio: What share of the length is added at each end: one part in `padding_ratio`, at least 1.
+
+    Raises:
+        TypeError: If `padding_ratio` is not an integer.
+        ValueError: If `padding_ratio` is below 1.
+
+    References:
+        AimCLR, section 3.2 (Crop, with the padding ratio 6 of SkeletonCLR).
+
+    Example:
+        >>> x = torch.arange(4.0).reshape(1, 1, 4, 1, 1)
+        >>> crop = TemporalCrop(padding_ratio=2)  # padded: 1 0 0 1 2 3 3 2
+        >>> crop.apply(x, TemporalCropParams(start=torch.tensor([0]))).flatten()
+        tensor([1., 0., 0., 1.])
+    """
+
+    padding_ratio: int = 6
+
+    def __post_init__(self) -> None:
+        _check.integer("TemporalCrop", "padding_ratio", self.padding_ratio, 1)
+
+    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> TemporalCropParams:
+        """Draw where each sample's crop starts."""
+        N, _, T = self.check(x).shape[:3]
+        last = 2 * (T // self.padding_ratio)
+        return TemporalCropParams(torch.randint(last + 1, (N,), generator=generator, device=x.device))
+
+    def maps(self, x: Tensor, params: TemporalCropParams) -> AxisMaps:
+        """Return the frame shown at each time."""
+        T = x.shape[2]
+        frame = params.start[:, None] - T // self.padding_ratio + torch.arange(T, device=x.device)
+        frame = torch.where(frame < 0, -1 - frame, frame)
+        return AxisMaps(frame=torch.where(frame >= T, 2 * T - 1 - frame, frame))
+
+
+class TemporalFlipParams(NamedTuple):
+    """Drawn by `TemporalFlip`: which samples run backwards (N,), bool."""
+
+    flipped: Tensor
+
+
+@dataclass(frozen=True)
+class TemporalFlip(AxisTransform[TemporalFlipParams]):
+    """Run the sequence backwards.
+
+    Args:
+        p: Probability that a sample is reversed.
+
+    Raises:
+        ValueError: If `p` is outside [0, 1].
+
+    References:
+        AimCLR, section 3.2. One of the paper's eight extreme augmentations; the released code leaves it out.
+
+    Example:
+        >>> x = torch.arange(3.0).reshape(1, 1, 3, 1, 1)
+        >>> TemporalFlip().apply(x, TemporalFlipParams(torch.tensor([True]))).flatten()
+        tensor([2., 1., 0.])
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check.interval("TemporalFlip", "p", self.p, 0, 1)
+
+    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> TemporalFlipParams:
+        """Draw which samples are reversed."""
+        return TemporalFlipParams(chosen(self.check(x), self.p, generator))
+
+    def maps(self, x: Tensor, params: TemporalFlipParams) -> AxisMaps:
+        """Return the frame shown at each time."""
+        T = x.shape[2]
+        forward = torch.arange(T, device=x.device)
+        return AxisMaps(frame=torch.where(params.flipped[:, None], T - 1 - forward, forward))
+
+
+class GaussianBlurParams(NamedTuple):
+    """Drawn by `GaussianBlur`: width of the kernel in frames (N,), and which samples are blurred (N,), bool."""
+
+    sigma: Tensor
+    blurred: Tensor
+
+
+@dataclass(frozen=True)
+class GaussianBlur(AxisTransform[GaussianBlurParams]):
+    """Blur along time with a Gaussian of random width.
+
+    Frame t becomes the average of the frames s around it, weighted by exp(-(t - s)^2 / (2 sigma^2)). Frames beyond the
+    ends do not take part: with `normalize=True` the weights that remain sum to 1, at the edges too, so a body at
+    rest stays where it is.
+
+    Deviates from the paper's released code: that does not divide by the sum of the weights, so that it also
+    scales the body, up to five times, and by less at the edges. `normalize=False` does the same.
+
+    Args:
+        sigma: Interval (low, high) that the kernel width is drawn from, in frames, 0 < low <= high.
+        kernel_size: Number of frames the kernel reaches over, odd.
+        normalize: Divide by the sum of the weights.
+        p: Probability that a sample is blurred.
+
+    Raises:
+        TypeError: If `kernel_size` is not an integer or `sigma` not a pair.
+        ValueError: If `sigma` is not an interval of positive numbers, `kernel_size` is even, or `p` is outside
+            [0, 1].
+
+    References:
+        AimCLR, section 3.2; kernel size and interval as released.
+
+    Example:
+        >>> x = torch.tensor([0.0, 4.0, 0.0]).reshape(1, 1, 3, 1, 1)
+        >>> wide = GaussianBlurParams(sigma=torch.tensor([1e4]), blurred=torch.tensor([True]))  # weights all 1
+        >>> GaussianBlur(kernel_size=3).apply(x, wide).flatten()
+        tensor([2.0000, 1.3333, 2.0000])
+    """
+
+    sigma: tuple[float, float] = (0.1, 2.0)
+    kernel_size: int = 15
+    normalize: bool = True
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sigma, tuple) or len(self.sigma) != 2:
+            _check.fail("GaussianBlur", "sigma", "be a pair (low, high)", repr(self.sigma), kind=TypeError)
+        low, high = self.sigma
+        _check.interval("GaussianBlur", "sigma[0]", low, 0, open_low=True)
+        _check.interval("GaussianBlur", "sigma[1]", high, low)
+        _check.integer("GaussianBlur", "kernel_size", self.kernel_size, 1)
+        if self.kernel_size % 2 == 0:
+            _check.fail("GaussianBlur", "kernel_size", "be odd, with a middle", self.kernel_size)
+        _check.interval("GaussianBlur", "p", self.p, 0, 1)
+
+    def sample(self, x: Tensor, generator: torch.Generator | None = None) -> GaussianBlurParams:
+        """Draw each sample's kernel width and which samples are blurred."""
+        N = len(self.check(x))
+        blurred = chosen(x, self.p, generator)
+        return GaussianBlurParams(uniform(x, (N,), *self.sigma, generator), blurred)
+
+    def touched(self, params: GaussianBlurParams) -> Tensor:
+        """Return which samples are blurred."""
+        return params.blurred
+
+    def maps(self, x: Tensor, params: GaussianBlurParams) -> AxisMaps:
+        """Return the weight of each frame in each frame."""
+        T = x.shape[2]
+        distance = torch.arange(1 - T, T, device=x.device).abs()
+        width = params.sigma.to(map_dtype(x))[:, None]
+        weight = torch.exp(-0.5 * (distance / width) ** 2) * (distance <= self.kernel_size // 2)
+        weight = torch.where(params.blurred[:, None], weight, (distance == 0).to(weight.dtype))
+        # Windows of the weights by distance, the last first, are the rows of the matrix weight[t - s].
+        mix = weight.unfold(1, T, 1).flip(1)
+        if self.normalize:
+            mix = mix / mix.sum(dim=2, keepdim=True)
+        return AxisMaps(mix=mix)

@@ -1,0 +1,162 @@
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skelcontrast.augment import (
+    AxisMask,
+    AxisTransform,
+    Compose,
+    GaussianBlur,
+    GaussianNoise,
+    Rotate,
+    Shear,
+    SpatialFlip,
+    TemporalCrop,
+    TemporalFlip,
+    Transform,
+)
+from skelcontrast.augment import compose as room
+from skelcontrast.skeleton import SkeletonLayout
+
+V_SHAPE = SkeletonLayout("v", ("middle", "left", "right"), ((1, 0), (2, 0)), 0, ((1, 2),))
+AnyTransform = Transform[Any]
+
+
+class ScaleParams(NamedTuple):
+    factor: torch.Tensor
+
+
+@dataclass(frozen=True)
+class SquaredSize(Transform[ScaleParams]):
+    """A user's transform that is no map on single axes."""
+
+    def sample(self, x: torch.Tensor, generator: torch.Generator | None = None) -> ScaleParams:
+        return ScaleParams(torch.rand(len(x), generator=generator))
+
+    def apply(self, x: torch.Tensor, params: ScaleParams) -> torch.Tensor:
+        return x * x * params.factor.to(x.dtype)[:, None, None, None, None]
+
+
+EIGHT: list[AnyTransform] = [
+    Shear(p=0.7),
+    TemporalCrop(3),
+    SpatialFlip(V_SHAPE),
+    Rotate(max_degrees=90, p=0.7),
+    AxisMask(),
+    TemporalFlip(),
+    GaussianNoise(std=0.5),
+    GaussianBlur(),
+]
+shapes = st.tuples(st.integers(1, 6), st.integers(2, 3), st.integers(1, 9), st.just(3), st.integers(1, 3))
+
+
+def one_by_one(compose: Compose, x: torch.Tensor, params: tuple[Any, ...]) -> torch.Tensor:
+    for transform, drawn in zip(compose.transforms, params, strict=True):
+        x = transform.apply(x, drawn)
+    return x
+
+
+def check_merging(compose: Compose, x: torch.Tensor, generator: torch.Generator) -> None:
+    params = compose.sample(x, generator)
+    torch.testing.assert_close(compose.apply(x, params), one_by_one(compose, x, params), rtol=1e-10, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.permutations([*EIGHT, SquaredSize()]), st.integers(1, 9), shapes, st.integers(0, 2**20))
+def test_merged_equals_one_by_one_in_every_order_and_choice(
+    order: list[AnyTransform], count: int, shape: tuple[int, ...], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, dtype=torch.float64, generator=generator)
+    x[0, ..., -1] = 0
+    check_merging(Compose(*order[:count]), x, generator)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(EIGHT), min_size=2, max_size=6), shapes, st.integers(0, 2**20))
+def test_merged_equals_one_by_one_with_repeats(
+    transforms: list[AnyTransform], shape: tuple[int, ...], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    check_merging(Compose(*transforms), torch.randn(shape, dtype=torch.float64, generator=generator), generator)
+
+
+@pytest.mark.parametrize("first", EIGHT, ids=lambda transform: type(transform).__name__)
+@pytest.mark.parametrize("second", EIGHT, ids=lambda transform: type(transform).__name__)
+def test_every_pair(first: AnyTransform, second: AnyTransform) -> None:
+    generator = torch.Generator().manual_seed(0)
+    check_merging(Compose(first, second), torch.randn(8, 3, 9, 3, 2, dtype=torch.float64), generator)
+
+
+def test_large_batches_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = Compose(*EIGHT)
+    x = torch.randn(40, 3, 9, 3, 2)
+    params = compose.sample(x)
+    whole = compose.apply(x, params)
+    monkeypatch.setattr(room, "PART_BYTES", 1)
+    torch.testing.assert_close(compose.apply(x, params), whole)
+
+
+def test_parameters_can_be_replayed_on_another_tensor() -> None:
+    compose = Compose(*EIGHT)
+    x, other = torch.randn(2, 5, 3, 9, 3, 2, dtype=torch.float64).unbind(0)
+    params = compose.sample(x)
+    assert [type(drawn).__name__ for drawn in params] == [f"{type(step).__name__}Params" for step in compose.transforms]
+    torch.testing.assert_close(compose.apply(other, params), one_by_one(compose, other, params))
+
+
+def test_draws_are_those_of_its_transforms_in_their_order() -> None:
+    compose = Compose(*EIGHT)
+    x = torch.randn(5, 3, 9, 3, 2)
+    generator = torch.Generator().manual_seed(0)
+    alone = [transform.sample(x, generator) for transform in compose.transforms]
+    together = compose.sample(x, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(together, tuple(alone), rtol=0, atol=0)
+
+
+def test_crops_and_flips_without_arithmetic_move_values_exactly() -> None:
+    compose = Compose(TemporalCrop(2), SpatialFlip(V_SHAPE, mirror_axis=None), TemporalFlip())
+    x = torch.randn(8, 3, 9, 3, 2)
+    x[:, :, 0, 0] = float("nan")  # arithmetic would spread it
+    y = compose(x)
+    assert {*y[~y.isnan()].tolist()} <= {*x[~x.isnan()].tolist()}
+    assert y.isnan().sum(dim=(1, 2, 3, 4)).max() <= 12
+
+
+def test_nested_compositions_are_taken_apart() -> None:
+    inner = Compose(Shear(), TemporalCrop())
+    assert Compose(inner, TemporalFlip()) == Compose(Shear(), TemporalCrop(), TemporalFlip())
+    assert Compose(inner, TemporalFlip()).transforms == (Shear(), TemporalCrop(), TemporalFlip())
+
+
+def test_nothing_is_the_identity() -> None:
+    x = torch.randn(2, 3, 4, 3, 1)
+    assert torch.equal(Compose()(x), x)
+    assert repr(Compose()) == "Compose()"
+
+
+def test_repr_can_be_read_back() -> None:
+    compose = Compose(Shear(0.3), AxisMask())
+    assert repr(compose) == "Compose(Shear(amplitude=0.3, p=1.0), AxisMask(p=0.5))"
+
+
+def test_every_built_in_linear_transform_merges() -> None:
+    merging = [type(transform).__name__ for transform in EIGHT if isinstance(transform, AxisTransform)]
+    assert len(merging) == 7
+
+
+def test_errors() -> None:
+    with pytest.raises(TypeError, match=r"Compose: `transforms` must be transforms, got <class .*Shear'>\. Was"):
+        Compose(Shear)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match=r"Compose: `transforms` must be transforms, got \[Shear"):
+        Compose([Shear()])  # type: ignore[arg-type]  # on purpose
+    compose = Compose(Shear(), TemporalCrop())
+    x = torch.zeros(2, 3, 4, 3, 1)
+    with pytest.raises(ValueError, match=r"Compose: `params` must have 2 entries, one per transform, got 1\."):
+        compose.apply(x, compose.sample(x)[:1])
+    with pytest.raises(ValueError, match=r"Shear: `params` must be for N = 3 samples, got 2\."):
+        compose.apply(torch.zeros(3, 3, 4, 3, 1), compose.sample(x))

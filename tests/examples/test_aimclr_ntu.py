@@ -1,0 +1,150 @@
+"""The training loop to copy: it resumes to the same bits, stops at NaN, and says what is wrong with its arguments."""
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from skelcontrast import checkpoint
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "aimclr_ntu.py"
+QUICK = [
+    *("--dataset", "synthetic", "--frames", "8", "--width", "2", "--embedding", "16", "--batch-size", "64"),
+    *("--lr", "0.02", "--schedule", "cosine", "--eval-every", "2"),
+    *("--epochs", "4", "--extreme-from", "1", "--mine-from", "2"),
+]
+
+
+def load_example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("aimclr_ntu", SCRIPT)
+    if spec is None or spec.loader is None:
+        pytest.fail(f"{SCRIPT} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+example = load_example()
+
+
+def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(SCRIPT), *QUICK, "--out", str(out), "--device", "cpu", *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=300)
+    if process.returncode:
+        pytest.fail(errors.decode())
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+
+def flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, dict):
+        return {key: leaf for name, part in value.items() for key, leaf in flat(part, f"{prefix}/{name}").items()}
+    if isinstance(value, list | tuple):
+        return {key: leaf for i, part in enumerate(value) for key, leaf in flat(part, f"{prefix}/{i}").items()}
+    return {prefix: value}
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = start(tmp_path / "whole")
+    broken, kills = tmp_path / "broken", 0
+    clock = random.Random(0)  # noqa: S311  a moment to kill at, no secret
+    process = start(broken)
+    while process.poll() is None and kills < 3:
+        done = len(log_of(broken)) if (broken / "log.jsonl").exists() else 0
+        if done > kills:  # somewhere in the epoch behind a new checkpoint
+            time.sleep(clock.uniform(0, 0.5))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            process = start(broken, "--resume")
+        time.sleep(0.02)
+    finish(process)
+    finish(whole)
+
+    assert kills >= 1
+    assert log_of(broken) == log_of(tmp_path / "whole")
+    assert (broken / "result.json").read_text() == (tmp_path / "whole" / "result.json").read_text()
+    expected, actual = (flat(checkpoint.load(out / "last.pt")) for out in (tmp_path / "whole", broken))
+    assert expected.keys() == actual.keys()
+    tensors = 0
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            tensors += 1
+            assert torch.equal(value, torch.as_tensor(actual[name])), name
+        elif not name.endswith("/seconds"):
+            assert value == actual[name], name
+    assert tensors > 300  # both sides, the bank and its pointer, the optimiser
+    assert not list(broken.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--method", "skeletonclr", "--stream", "bone"),
+        ("--preset", "official", "--stream", "motion", "--extreme-from", "0"),
+        ("--bf16", "--extreme-from", "0", "--queue-size", "64"),
+    ],
+    ids=["skeletonclr-bone", "official-motion", "bf16"],
+)
+def test_variants_run(more: tuple[str, ...], tmp_path: Path) -> None:
+    result = example.main([*QUICK, "--epochs", "1", "--mine-from", "0", "--out", str(tmp_path), *more])
+    assert 1 / 16 < result["knn"] <= 1  # better than one class for all
+    assert 0 <= result["linear"] <= 1
+    (record,) = log_of(tmp_path)
+    terms = {"total", "info_nce"} if "skeletonclr" in more else {"total", "nnm", "d3m"}
+    assert record.keys() == {"epoch", "lr", "knn", *terms}
+    if "skeletonclr" not in more:
+        assert record["total"] == pytest.approx(record["nnm"] + record["d3m"], rel=1e-5)
+
+
+def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example, "learning_rate_factor", lambda args, epoch: 1.0 if epoch == 0 else 1e30)
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at epoch 2, step \d+; the checkpoint of the e"):
+        example.main([*QUICK, "--out", str(tmp_path)])
+    assert len(checkpoint.load(tmp_path / "last.pt")["records"]) == 1
+    assert len(log_of(tmp_path)) == 1
+
+
+def test_bad_arguments_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        example.main(["--dataset", "utd-mhad"])
+    assert "--dataset utd-mhad needs --data FOLDER" in capsys.readouterr().err
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(SystemExit):
+        example.main([*QUICK, "--out", str(tmp_path)])
+    assert "holds a run: pass --resume to go on with it, or another --out" in capsys.readouterr().err
+
+
+def test_resuming_with_other_settings_names_what_does_not_fit(tmp_path: Path) -> None:
+    example.main([*QUICK, "--epochs", "1", "--out", str(tmp_path)])
+    with pytest.raises(ValueError, match=r"last\.pt.*bank\.keys"):
+        example.main([*QUICK, "--epochs", "2", "--queue-size", "32", "--out", str(tmp_path), "--resume"])
+
+
+def test_a_bank_larger_than_the_data_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="--queue-size 400 is larger than the 384 training clips"):
+        assert example.choose_queue_size(400, 384) == 400
+    assert example.choose_queue_size(None, 384) == 192
+    assert example.choose_queue_size(None, 40091) == 20045
+    assert example.choose_queue_size(None, 65536) == 32768
