@@ -34,6 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--stream", choices=["joint", "bone", "motion"], default="joint")
     add("--method", choices=["aimclr", "skeletonclr"], default="aimclr")
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
+    add("--positives", choices=["preset", "sum", "mean", "logsumexp"], default="preset", help="form of NNM")
     add("--keep-margin", type=float, default=0.7, help="EADM's margin on attention (default: %(default)s)")
     add("--epochs", type=int, default=300)
     add("--batch-size", type=int, default=128)
@@ -106,6 +107,7 @@ def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.Aim
         momentum=args.momentum,
         temperature=args.temperature,
         drop=nn.EADM.preset(args.preset, keep_margin=args.keep_margin),
+        positives=args.positives,
         preset=args.preset,
     )
 

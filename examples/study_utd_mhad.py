@@ -1,16 +1,17 @@
 """Compare AimCLR, SkeletonCLR, an untrained encoder and supervised training on UTD-MHAD, over several seeds.
 
     python examples/study_utd_mhad.py run --data FOLDER --out runs/utd_mhad --seeds 0 1 2
+    python examples/study_utd_mhad.py ablate --data FOLDER --out runs/utd_mhad
     python examples/study_utd_mhad.py report --data FOLDER --out runs/utd_mhad --to benchmarks/results
 
-``run`` does what is not done yet, so it can be stopped, resumed, and started twice with different seeds. ``report``
-writes the table, the numbers behind it and the curves that the documentation shows.
+``run`` and ``ablate`` do what is not done yet, so they can be stopped, resumed, and started twice with different seeds.
+``report`` writes the table, the numbers behind it and the curves that the documentation shows.
 """
 
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,17 +23,41 @@ from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import knn_accuracy, linear_probe
 
 COMMON = [
-    *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "30", "--batch-size", "32"),
-    *("--lr", "0.02", "--warmup", "3", "--schedule", "cosine", "--dropout", "0"),
+    *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "60", "--batch-size", "32"),
+    *("--lr", "0.02", "--warmup", "4", "--schedule", "cosine", "--dropout", "0"),
 ]
-PRETRAINING = ["--momentum", "0.99", "--mine-from", "15", "--eval-every", "3"]
+PRETRAINING = ["--momentum", "0.99", "--mine-from", "30", "--eval-every", "4"]
 METHODS = ("skeletonclr", "aimclr")
+EVERY = (*METHODS, "supervised")
+SHORT = ["--epochs", "15", "--mine-from", "8", "--eval-every", "15"]
+ABLATIONS = {
+    "the settings above": [],
+    "dropout 0.5": ["--dropout", "0.5"],
+    "learning rate 0.1": ["--lr", "0.1"],
+    "learning rate 0.1, no warm-up, dropout 0.5": ["--lr", "0.1", "--warmup", "0", "--dropout", "0.5"],
+    "the same, official preset": ["--lr", "0.1", "--warmup", "0", "--dropout", "0.5", "--preset", "official"],
+    "official preset": ["--preset", "official"],
+    "bank of 384 keys": ["--queue-size", "384"],
+    "bank of 64 keys": ["--queue-size", "64"],
+    "momentum 0.999": ["--momentum", "0.999"],
+    "D3M from epoch 6": ["--extreme-from", "5"],
+    "no mining": ["--mine-from", "15"],
+    "mined neighbours as a mean": ["--positives", "mean"],
+    "temperature 0.2": ["--temperature", "0.2"],
+}
 
 
 def settings(data: Path, out: Path, name: str, seed: int) -> list[str]:
     """Return the arguments of one run."""
     own = ["--data", str(data), "--out", str(out / f"{name}-{seed}"), "--seed", str(seed)]
     return [*COMMON, *own] if name == "supervised" else [*COMMON, *PRETRAINING, "--method", name, *own]
+
+
+def ablation(data: Path, out: Path, name: str) -> list[str]:
+    """Return the arguments of a short run of AimCLR with one setting changed."""
+    folder = out / f"ablation-{''.join(c if c.isalnum() else '-' for c in name)}"
+    own = ["--data", str(data), "--out", str(folder), "--method", "aimclr"]
+    return [*COMMON, *PRETRAINING, *SHORT, *own, *ABLATIONS[name]]
 
 
 def untrained(arguments: list[str]) -> dict[str, float]:
@@ -61,18 +86,29 @@ def dropped_shares(arguments: list[str]) -> dict[str, float]:
     return {"joints": float(joints), "frames": float(frames), "elements": float(elements)}
 
 
+def unless_done(main: Callable[[list[str]], object], arguments: list[str]) -> None:
+    """Run a training, or the rest of it."""
+    folder = Path(arguments[arguments.index("--out") + 1])
+    if not (folder / "result.json").exists():
+        print(folder.name)
+        main([*arguments, *(["--resume"] if (folder / "last.pt").exists() else [])])
+
+
 def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         path = args.out / f"untrained-{seed}.json"
         if not path.exists():
             path.write_text(json.dumps(untrained(settings(args.data, args.out / "new", "aimclr", seed))))
-        for name, main in (*((method, pretraining.main) for method in METHODS), ("supervised", supervised.main)):
-            folder = args.out / f"{name}-{seed}"
-            if not (folder / "result.json").exists():
-                print(f"{name}, seed {seed}")
-                again = ["--resume"] if (folder / "last.pt").exists() else []
-                main([*settings(args.data, args.out, name, seed), *again])
+        for name in args.methods:
+            main = supervised.main if name == "supervised" else pretraining.main
+            unless_done(main, settings(args.data, args.out, name, seed))
+
+
+def ablate(args: argparse.Namespace) -> None:
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in ABLATIONS:
+        unless_done(pretraining.main, ablation(args.data, args.out, name))
 
 
 def summary(values: Sequence[float]) -> str:
@@ -83,7 +119,7 @@ def summary(values: Sequence[float]) -> str:
 def report(args: argparse.Namespace) -> None:
     seeds = args.seeds
     results = {"untrained": [json.loads((args.out / f"untrained-{seed}.json").read_text()) for seed in seeds]}
-    for name in (*METHODS, "supervised"):
+    for name in EVERY:
         results[name] = [json.loads((args.out / f"{name}-{seed}" / "result.json").read_text()) for seed in seeds]
     logs = {
         name: [
@@ -108,10 +144,24 @@ def report(args: argparse.Namespace) -> None:
         f"\nShare that EADM drops at margin 0.7 from the trained AimCLR encoders' maps of extreme views: {drops}.",
         "Joints and frames are the paper's form, elements the released form.",
     ]
+    ablations = {}
+    for name in ABLATIONS:
+        folder = pretraining.parse([*ablation(args.data, args.out, name), "--resume"]).out
+        last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+        ablations[name] = {**json.loads((folder / "result.json").read_text()), "last_epoch": last}
+    lines += [f"\nAimCLR for {SHORT[1]} epochs, seed 0 (`{' '.join(SHORT)}`), one thing changed at a time:\n"]
+    lines += ["| changed | kNN, k = 1 | linear probe |", "|---|---|---|"]
+    lines += [f"| {name} | {row['knn']:.1%} | {row['linear']:.1%} |" for name, row in ablations.items()]
     args.to.mkdir(parents=True, exist_ok=True)
     (args.to / "utd_mhad.md").write_text("\n".join(lines) + "\n")
     numbers = {"common": COMMON, "pretraining": PRETRAINING, "seeds": seeds, "results": results, "logs": logs}
-    content = {**numbers, "dropped_at_0.7": shares, "seconds_per_run": seconds, "torch": torch.__version__}
+    content = {
+        **numbers,
+        "ablations": ablations,
+        "dropped_at_0.7": shares,
+        "seconds_per_run": seconds,
+        "torch": torch.__version__,
+    }
     (args.to / "utd_mhad.json").write_text(json.dumps(content, indent=1) + "\n")
     level = statistics.mean(result["knn"] for result in results["untrained"])
     figure = viz.plot_runs({titles[name]: log for name, log in logs.items()}, levels={"untrained": level})
@@ -121,13 +171,14 @@ def report(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "report"])
+    parser.add_argument("command", choices=["run", "ablate", "report"])
     parser.add_argument("--data", type=Path, required=True, help="folder of the .mat files")
     parser.add_argument("--out", type=Path, default=Path("runs/utd_mhad"), help="folder of the runs")
     parser.add_argument("--to", type=Path, default=Path("benchmarks/results"), help="folder of the report")
+    parser.add_argument("--methods", nargs="+", choices=EVERY, default=EVERY)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args(argv)
-    run(args) if args.command == "run" else report(args)
+    {"run": run, "ablate": ablate, "report": report}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def shape(owner: str, name: str, value: Tensor, axes: str, *, why: str = "", hin
 
 def skeletons(owner: str, name: str, value: object, *, hint: str = "", **sizes: int) -> Tensor:
     """Check a batch of skeleton sequences (N, C, T, V, M)."""
-    return shape(owner, name, tensor(owner, name, value), "N C T V M", hint=hint, **sizes)
+    return shape(owner, name, tensor(owner, name, value), "N C T V M", why="", hint=hint, **sizes)
 
 
 def interval(

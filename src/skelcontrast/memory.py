@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from skelcontrast import _check
 
+__all__ = ["MemoryQueue"]
+
 
 class MemoryQueue(nn.Module):
     """A fixed number of the most recent keys, the negatives of a contrastive loss.
@@ -101,6 +103,7 @@ def _all_ranks(keys: Tensor) -> Tensor:
         _check.fail(
             "MemoryQueue.enqueue", "gather", "be False unless torch.distributed is initialised", True, kind=RuntimeError
         )
+    keys = keys.contiguous()
     parts = [torch.empty_like(keys) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, keys.contiguous())
+    torch.distributed.all_gather(parts, keys)
     return torch.cat(parts)

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from skelcontrast import _check
 
+__all__ = ["KeyInit", "MoCo", "MomentumEncoder"]
+
 KeyInit: TypeAlias = Literal["copy", "independent"]
 
 
@@ -114,8 +116,8 @@ class MoCo(nn.Module):
     Example:
         >>> net = MoCo(nn.Flatten(), nn.Linear(6, 4))
         >>> x = torch.ones(2, 3, 2)
-        >>> net.query(x).norm(dim=1)
-        tensor([1., 1.], grad_fn=<LinalgVectorNormBackward0>)
+        >>> net.query(x).detach().norm(dim=1).round(decimals=4)
+        tensor([1., 1.])
         >>> torch.equal(net.query(x), net.key(x)), net.key(x).requires_grad
         (True, False)
     """

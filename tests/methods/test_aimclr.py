@@ -163,6 +163,30 @@ def test_presets() -> None:
     assert not torch.allclose(*official.embed(x, x)[:2], atol=1e-3)
 
 
+@pytest.mark.parametrize("preset", ["paper", "official"])
+@pytest.mark.parametrize("positives", ["sum", "mean", "logsumexp"])
+def test_form_of_nnm_is_an_argument_of_its_own(preset: Preset, positives: Literal["sum", "mean", "logsumexp"]) -> None:
+    model = build(preset=preset, positives=positives, temperature=0.3).double()
+    views = model.embed(*draw_views(dtype=torch.float64))
+    bank = model.bank.keys
+    mined = [
+        reference.nearest_neighbors(view, bank, k=1) for view in views if view is not None and view is not views.key
+    ]
+    rows = [[j for of_view in mined for j in of_view[n]] for n in range(5)]
+    expected = reference.nnm(views.query, views.key, bank, rows, temperature=0.3, positives=positives)
+    found = model.loss(views, mine=True).nnm
+    assert found is not None
+    assert found.item() == pytest.approx(np.mean(expected), abs=1e-10)
+
+
+def test_start_of_the_key_side_is_an_argument_of_its_own() -> None:
+    x, _, _ = draw_views()
+    drawn = build(key_init="independent").eval().embed(x, x)
+    assert not torch.allclose(drawn.query, drawn.key, atol=1e-3)
+    copied = build(key_init="copy", preset="official").eval().embed(x, x)
+    assert torch.equal(copied.query, copied.key)
+
+
 def test_own_drop_layer_is_kept() -> None:
     drop = EADM(drop_share=0.2)
     assert build(drop=drop).drop is drop
@@ -323,6 +347,12 @@ def test_repr_shows_the_settings() -> None:
         ({"alpha": -1.0}, ValueError, "`alpha` must lie in [0, inf), got -1."),
         ({"beta": float("nan")}, ValueError, "`beta` must lie in [0, inf), got nan."),
         ({"preset": "mine"}, ValueError, "`preset` must be one of 'paper', 'official', got 'mine'."),
+        (
+            {"positives": "max"},
+            ValueError,
+            "`positives` must be one of 'preset', 'sum', 'mean', 'logsumexp', got 'max'.",
+        ),
+        ({"key_init": "x"}, ValueError, "`key_init` must be one of 'preset', 'copy', 'independent', got 'x'."),
         ({"drop": "official"}, TypeError, "`drop` must be a module, 'preset' or None, got 'official'. Pass EADM("),
         ({"drop": 0.7}, TypeError, "`drop` must be a module, 'preset' or None, got 0.7. Pass EADM("),
     ],

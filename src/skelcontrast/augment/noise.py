@@ -62,8 +62,9 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
             return GaussianNoiseParams(noise.to(x.dtype), noisy)
         # Random numbers are the dearest part of a view on a CPU, where finding the samples that need them is free.
         noise = torch.zeros(x.shape)
-        for row in noisy.nonzero().squeeze(1).tolist():
-            noise[row].normal_(std=self.std, generator=generator)
+        for sample, gets in zip(noise.unbind(0), noisy.tolist(), strict=True):
+            if gets:
+                sample.normal_(std=self.std, generator=generator)
         return GaussianNoiseParams(noise.to(x.dtype), noisy)
 
     def touched(self, params: GaussianNoiseParams) -> Tensor:

@@ -57,8 +57,8 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
         """Return the frame shown at each time."""
         T = x.shape[2]
         frame = params.start[:, None] - T // self.padding_ratio + torch.arange(T, device=x.device)
-        frame = torch.where(frame < 0, -1 - frame, frame)
-        return AxisMaps(frame=torch.where(frame >= T, 2 * T - 1 - frame, frame))
+        # Reflection at both ends: frame -1 is frame 0 again, frame T is frame T - 1.
+        return AxisMaps(frame=torch.minimum(torch.maximum(frame, -1 - frame), 2 * T - 1 - frame))
 
 
 class TemporalFlipParams(NamedTuple):

@@ -45,6 +45,6 @@ class MomentumContrast(nn.Module):
         """Let the key side follow the query side by one step (Eq. 2); the first call of a training step."""
         self.moco.momentum_update()
 
-    def enqueue(self, key: Tensor) -> None:
-        """Store the batch's keys (N, D); the last call of a training step."""
-        self.bank.enqueue(key)
+    def enqueue(self, key: Tensor, *, gather: bool = False) -> None:
+        """Store the batch's keys (N, D); the last call of a training step. For `gather` see `MemoryQueue.enqueue`."""
+        self.bank.enqueue(key, gather=gather)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from skelcontrast import _check
 from skelcontrast.losses import d3m, info_nce, nearest_neighbors, nnm
+from skelcontrast.losses.nnm import Positives
 from skelcontrast.methods._base import MomentumContrast
 from skelcontrast.moco import KeyInit
 from skelcontrast.nn import EADM
@@ -65,8 +66,10 @@ class AimCLR(MomentumContrast):
         alpha: Weight of InfoNCE or NNM.
         beta: Weight of D3M.
         drop: Drop layer of the extreme view; ``"preset"`` for the preset's EADM, `None` for no dropped view.
-        preset: ``"paper"``: EADM of Algorithm 1, NNM as the sum of Eq. 9, key side copied. ``"official"``: the
-            released code's EADM, NNM as a mean, key side drawn independently.
+        positives: How mined neighbours enter the loss, see `nnm`; ``"preset"`` for the preset's form.
+        key_init: How the key side starts, see `MomentumEncoder`; ``"preset"`` for the preset's start.
+        preset: What ``"preset"`` means. ``"paper"``: EADM of Algorithm 1, NNM as the sum of Eq. 9, key side copied.
+            ``"official"``: the released code's EADM, NNM as a mean, key side drawn independently.
 
     Raises:
         TypeError: If `head` has no integer ``out_features``, `drop` is no module, or a drop layer meets an encoder
@@ -103,10 +106,18 @@ class AimCLR(MomentumContrast):
         alpha: float = 1.0,
         beta: float = 1.0,
         drop: nn.Module | Literal["preset"] | None = "preset",
+        positives: Positives | Literal["preset"] = "preset",
+        key_init: KeyInit | Literal["preset"] = "preset",
         preset: Preset = "paper",
     ) -> None:
         _check.choice("AimCLR", "preset", preset, ("paper", "official"))
-        key_init: KeyInit = "copy" if preset == "paper" else "independent"
+        _check.choice("AimCLR", "positives", positives, ("preset", "sum", "mean", "logsumexp"))
+        _check.choice("AimCLR", "key_init", key_init, ("preset", "copy", "independent"))
+        paper = preset == "paper"
+        if key_init == "preset":
+            key_init = "copy" if paper else "independent"
+        if positives == "preset":
+            positives = "sum" if paper else "mean"
         super().__init__(
             encoder, head, queue_size=queue_size, momentum=momentum, temperature=temperature, key_init=key_init
         )
@@ -114,7 +125,7 @@ class AimCLR(MomentumContrast):
         self.alpha = _check.interval("AimCLR", "alpha", alpha, 0, open_high=True)
         self.beta = _check.interval("AimCLR", "beta", beta, 0, open_high=True)
         self.drop = _drop_layer(drop, preset)
-        self.positives: Literal["sum", "mean"] = "sum" if preset == "paper" else "mean"
+        self.positives: Positives = positives
         if self.drop is not None:
             _with_feature_map(encoder)
 

@@ -101,6 +101,11 @@ class STGCN(nn.Module):
 
     Deviates from the paper: the paper does not say how bodies are pooled; ``bodies="all"`` is the released behaviour.
 
+    Note:
+        `bodies` decides the pooling only: an absent body still enters the batch norms as a body at the origin. What
+        counts is the input of the encoder: a body that stands still is absent from the motion stream, and noise added
+        to an absent body makes it present.
+
     References:
         AimCLR, Section 4.2 (encoder); Yan et al., AAAI 2018.
 
