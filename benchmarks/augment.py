@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(args.threads)
     # As any training step does, make and drop something large: the C allocator then keeps freed memory for the next.
-    del_me = torch.empty(7_000_000)
-    del del_me
+    large = torch.empty(7_000_000)
+    del large
     x = torch.randn(args.batch, 3, args.frames, 25, 2, generator=torch.Generator().manual_seed(0))
     extreme, normal = augment.extreme(NTU_RGBD_25), augment.normal()
     generator = torch.Generator().manual_seed(0)

@@ -133,6 +133,16 @@ def test_apply_is_pure_and_samples_do_not_touch_each_other(transform: AnyTransfo
 
 
 @pytest.mark.parametrize("transform", SURE + HALF, ids=name)
+def test_autocast_changes_nothing(transform: AnyTransform) -> None:
+    x = torch.randn(6, 3, 12, 17, 2)
+    y = transform(x, seeded(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again = transform(x, seeded(2))
+    assert again.dtype == torch.float32
+    assert torch.equal(again, y)
+
+
+@pytest.mark.parametrize("transform", SURE + HALF, ids=name)
 def test_call_is_sample_then_apply(transform: AnyTransform) -> None:
     x = torch.randn(6, 3, 12, 17, 2)
     params = transform.sample(x, seeded(9))

@@ -1,6 +1,7 @@
 """What every transform is: settings, a draw, and a pure application."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -43,6 +44,10 @@ class Transform(ABC, Generic[Params]):
 
         Returns:
             A tensor of the shape, dtype and device of `x`.
+
+        Raises:
+            TypeError: If `x` is not a floating-point tensor.
+            ValueError: If `x` has not the shape that the transform needs, or `params` are not for N samples.
         """
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -102,10 +107,15 @@ class AxisTransform(Transform[Params]):
 
         Returns:
             A new tensor of the shape, dtype and device of `x`.
+
+        Raises:
+            TypeError: If `x` is not a floating-point tensor.
+            ValueError: If `x` has not the shape that the transform needs, or `params` are not for N samples.
         """
         self.check(x)
         self.check_params(x, params)
-        return self.maps(x, params).apply(x)
+        with autocast_off(x.device):
+            return self.maps(x, params).apply(x)
 
 
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
@@ -116,6 +126,13 @@ def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generato
 def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Draw which samples a transform acts on, (N,) bool, each with probability `p`."""
     return torch.rand(len(x), generator=generator, device=x.device) < p
+
+
+def autocast_off(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which products keep the dtype of the batch, so that a view is the same under autocast."""
+    if torch.amp.autocast_mode.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def map_dtype(x: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, Transform
+from skelcontrast.augment.base import AxisTransform, Transform, autocast_off
 
 AnyTransform = Transform[Any]
 Step = AxisMaps | tuple[AnyTransform, Any]
@@ -71,10 +71,20 @@ class Compose(Transform[tuple[Any, ...]]):
 
         Returns:
             A tensor of the shape, dtype and device of `x`.
+
+        Raises:
+            TypeError: If `x` is not a floating-point tensor.
+            ValueError: If `x` has not the shape that a transform needs, or `params` are not those of these transforms
+                and N samples.
         """
         self.check(x)
         if len(params) != len(self.transforms):
             _check.fail("Compose", "params", f"have {len(self.transforms)} entries, one per transform", len(params))
+        with autocast_off(x.device):
+            return self._apply(x, params)
+
+    def _apply(self, x: Tensor, params: tuple[Any, ...]) -> Tensor:
+        # Maps of neighbours that act on all samples are merged here, once; the others within each part.
         steps: list[Step] = []
         touched: list[Tensor | None] = []
         for transform, drawn in zip(self.transforms, params, strict=True):
@@ -91,13 +101,11 @@ class Compose(Transform[tuple[Any, ...]]):
             touched.append(mask)
         if all(mask is None for mask in touched):
             return _run(x, steps)
-        order: list[Tensor] = []
-        done: list[Tensor] = []
+        y = torch.empty_like(x, memory_format=torch.contiguous_format)
         for rows, needed in _parts(touched, x):
             part = [_take(step, rows) for step, need in zip(steps, needed, strict=True) if need]
-            order.append(rows)
-            done.append(_run(x.index_select(0, rows), part))
-        return torch.cat(done).index_select(0, torch.cat(order).argsort()) if done else x.clone()
+            y.index_copy_(0, rows, _run(x.index_select(0, rows), part))
+        return y
 
 
 def _check_transform(value: object) -> None:
@@ -113,12 +121,12 @@ def _parts(touched: list[Tensor | None], x: Tensor) -> Iterator[tuple[Tensor, li
     parts are small enough for what lies between the steps to stay in the cache.
     """
     most = max(1, PART_BYTES * len(x) // max(1, x.numel() * x.element_size()))
-    masks = torch.stack([torch.ones(len(x), dtype=torch.bool) if mask is None else mask for mask in touched], dim=1)
-    wanted = masks.tolist()
-    for needed in sorted({tuple(row) for row in wanted}):
-        rows = torch.tensor([n for n, row in enumerate(wanted) if tuple(row) == needed])
-        for part in rows.split(most):
-            yield part, list(needed)
+    pattern = torch.zeros(len(x), dtype=torch.int64)  # of each sample, the steps that it needs, as bits
+    for step, mask in enumerate(touched):
+        pattern += 2**step if mask is None else mask * 2**step
+    for bits in sorted(set(pattern.tolist())):
+        for rows in (pattern == bits).nonzero().squeeze(1).split(most):
+            yield rows, [bool(bits & 2**step) for step in range(len(touched))]
 
 
 def _take(step: Step, rows: Tensor) -> Step:

@@ -61,10 +61,12 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
             noise = torch.randn(x.shape, generator=generator, device=x.device) * self.std
             return GaussianNoiseParams(noise.to(x.dtype), noisy)
         # Random numbers are the dearest part of a view on a CPU, where finding the samples that need them is free.
-        noise = torch.zeros(x.shape)
+        noise = torch.empty(x.shape)
         for sample, gets in zip(noise.unbind(0), noisy.tolist(), strict=True):
             if gets:
                 sample.normal_(std=self.std, generator=generator)
+            else:
+                sample.zero_()
         return GaussianNoiseParams(noise.to(x.dtype), noisy)
 
     def touched(self, params: GaussianNoiseParams) -> Tensor:
@@ -80,6 +82,10 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
 
         Returns:
             A new tensor of the shape, dtype and device of `x`.
+
+        Raises:
+            TypeError: If `x` is not a floating-point tensor.
+            ValueError: If `x` has not the shape of the noise.
         """
         self.check(x)
         self.check_params(x, params)
