@@ -31,6 +31,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dataset", choices=["synthetic", "utd-mhad", "official-npy"], default="synthetic")
     add("--data", type=Path, help="folder of the data set (not for synthetic)")
     add("--frames", type=int, default=50, help="frames T of a sequence (default: %(default)s)")
+    add("--origin", default="hip centre", help="joint at the origin, utd-mhad only (default: %(default)s)")
     add("--stream", choices=["joint", "bone", "motion"], default="joint")
     add("--method", choices=["aimclr", "skeletonclr"], default="aimclr")
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
@@ -69,7 +70,7 @@ def load_data(args: argparse.Namespace) -> tuple[SkeletonDataset, SkeletonDatase
     if args.dataset == "synthetic":
         return SyntheticActions(frames=args.frames).split("cross-subject")
     if args.dataset == "utd-mhad":
-        return read_utd_mhad(args.data, frames=args.frames).split("cross-subject")
+        return read_utd_mhad(args.data, frames=args.frames, origin=args.origin).split("cross-subject")
     return read_official(args.data, "train"), read_official(args.data, "val")
 
 

@@ -23,27 +23,28 @@ from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import knn_accuracy, linear_probe
 
 COMMON = [
-    *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "60", "--batch-size", "32"),
-    *("--lr", "0.02", "--warmup", "4", "--schedule", "cosine", "--dropout", "0"),
+    *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "30", "--batch-size", "32"),
+    *("--lr", "0.02", "--warmup", "3", "--schedule", "cosine", "--dropout", "0"),
 ]
-PRETRAINING = ["--momentum", "0.99", "--mine-from", "30", "--eval-every", "4"]
+PRETRAINING = ["--momentum", "0.99", "--mine-from", "30", "--eval-every", "3"]
 METHODS = ("skeletonclr", "aimclr")
 EVERY = (*METHODS, "supervised")
-SHORT = ["--epochs", "15", "--mine-from", "8", "--eval-every", "15"]
+SHORT = ["--epochs", "15", "--mine-from", "15", "--eval-every", "15"]
+PAPER = ["--lr", "0.1", "--warmup", "0", "--schedule", "step", "--dropout", "0.5"]
 ABLATIONS = {
-    "the settings above": [],
+    "nothing": [],
     "dropout 0.5": ["--dropout", "0.5"],
     "learning rate 0.1": ["--lr", "0.1"],
-    "learning rate 0.1, no warm-up, dropout 0.5": ["--lr", "0.1", "--warmup", "0", "--dropout", "0.5"],
-    "the same, official preset": ["--lr", "0.1", "--warmup", "0", "--dropout", "0.5", "--preset", "official"],
-    "official preset": ["--preset", "official"],
-    "bank of 384 keys": ["--queue-size", "384"],
-    "bank of 64 keys": ["--queue-size", "64"],
+    "mining from epoch 9, Eq. 9 (sum)": ["--mine-from", "8"],
+    "mining from epoch 9, mean": ["--mine-from", "8", "--positives", "mean"],
+    "shoulders at the origin": ["--origin", "shoulder centre"],
     "momentum 0.999": ["--momentum", "0.999"],
+    "bank of 64 keys": ["--queue-size", "64"],
+    "bank of 384 keys": ["--queue-size", "384"],
     "D3M from epoch 6": ["--extreme-from", "5"],
-    "no mining": ["--mine-from", "15"],
-    "mined neighbours as a mean": ["--positives", "mean"],
-    "temperature 0.2": ["--temperature", "0.2"],
+    "official preset": ["--preset", "official"],
+    "the paper's rate, schedule and dropout": PAPER,
+    "the same in the official preset": [*PAPER, "--preset", "official"],
 }
 
 

@@ -88,7 +88,7 @@ def test_a_process_of_another_user_counts_as_alive(tmp_path: Path, monkeypatch: 
 def run(script: str, folder: Path) -> str:
     """Run a script in a fresh interpreter, which may fork safely, and return what it prints."""
     command = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 -- our own
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -209,7 +209,7 @@ torch.save(two_ranks(1, Path(sys.argv[1])).state_dict(), Path(sys.argv[1]) / "ra
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
 def test_gather_keeps_one_bank_in_two_processes(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[1]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], cwd=root)  # noqa: S603 -- our own script
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], cwd=root)
     try:
         queue = two_ranks(0, tmp_path)
         assert child.wait(60) == 0

@@ -91,3 +91,11 @@ def test_errors_of_resample() -> None:
         resample(x, 8.0)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match=re.escape("resample: `x` must have at least one frame, got (1, 3, 0, 25, 1)")):
         resample(x[:, :, :0], 8)
+
+
+def test_centre_on_a_joint_by_name() -> None:
+    x = torch.randn(2, 3, 4, 25, 2)
+    found = centre(x, NTU_RGBD_25, joint="spine base")
+    assert torch.equal(found, x - x[:, :, :, :1])
+    with pytest.raises(ValueError, match=r"centre: `joint` must be one of 'spine base', .* got 'nose'"):
+        centre(x, NTU_RGBD_25, joint="nose")

@@ -120,7 +120,9 @@ def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(example, "learning_rate_factor", lambda args, epoch: 1.0 if epoch == 0 else 1e30)
-    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at epoch 2, step \d+; the checkpoint of the e"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is (nan|inf) at epoch 2, step \d+; the checkpoint of the e"
+    ):
         example.main([*QUICK, "--out", str(tmp_path)])
     assert len(checkpoint.load(tmp_path / "last.pt")["records"]) == 1
     assert len(log_of(tmp_path)) == 1

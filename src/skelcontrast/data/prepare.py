@@ -9,22 +9,23 @@ from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_joints, check_layout
 
 
-def centre(x: Tensor, layout: SkeletonLayout) -> Tensor:
-    """Put the centre joint of every body at the origin, in every frame.
+def centre(x: Tensor, layout: SkeletonLayout, *, joint: str | None = None) -> Tensor:
+    """Put one joint of every body at the origin, in every frame.
 
     This takes away where a person stands and walks, and keeps how the body moves. An absent body, all zeros, stays
     all zeros.
 
     Args:
         x: Skeletons (N, C, T, V, M). For one sequence (C, T, V, M) pass `x[None]`.
-        layout: The skeleton; its `centre` is the joint that is subtracted.
+        layout: The skeleton.
+        joint: Name of the joint that is subtracted; the layout's `centre` unless given.
 
     Returns:
         Centred skeletons, (N, C, T, V, M), a new tensor.
 
     Raises:
         TypeError: If `x` is not a floating-point tensor or `layout` not a `SkeletonLayout`.
-        ValueError: If `x` is not (N, C, T, V, M) with the joints of `layout`.
+        ValueError: If `x` is not (N, C, T, V, M) with the joints of `layout`, or `joint` is not one of them.
 
     References:
         The preparation of the released AimCLR code, which subtracts joint 21 (20 counted from 0) of NTU RGB+D.
@@ -41,7 +42,10 @@ def centre(x: Tensor, layout: SkeletonLayout) -> Tensor:
     """
     check_layout("centre", layout)
     check_joints("centre", x, layout)
-    return x - x[:, :, :, layout.centre, None]
+    if joint is not None:
+        _check.choice("centre", "joint", joint, layout.joints)
+    origin = layout.centre if joint is None else layout.joints.index(joint)
+    return x - x[:, :, :, origin, None]
 
 
 def resample(x: Tensor, frames: int) -> Tensor:

@@ -26,17 +26,19 @@ ACTIONS = (
 )  # fmt: skip
 
 
-def read_utd_mhad(folder: Path | str, *, frames: int = 50) -> SkeletonDataset:
+def read_utd_mhad(folder: Path | str, *, frames: int = 50, origin: str = "hip centre") -> SkeletonDataset:
     """Read the skeletons of UTD-MHAD: 27 actions, 8 subjects, 861 sequences of one person, Kinect v1.
 
-    Sequences come in the order of action, subject, trial, in metres, float32. Each is centred on the shoulder centre
-    (the `centre` of `UTD_MHAD_20`) in every frame, as the released AimCLR code prepares NTU, and resampled to `frames`
-    frames (41 to 125 in the files). Needs SciPy: ``pip install "skelcontrast[data]"``.
+    Sequences come in the order of action, subject, trial, in metres, float32. In every frame the joint `origin` is
+    subtracted, and sequences are resampled to `frames` frames (41 to 125 in the files). Needs SciPy:
+    ``pip install "skelcontrast[data]"``.
 
     Args:
         folder: Folder with the files ``a1_s1_t1_skeleton.mat`` and so on, any number of them. Other files than
             ``.mat`` are passed over.
         frames: Number of frames T of every sequence.
+        origin: Joint that is put at the origin, by its name in `UTD_MHAD_20`. The released AimCLR code centres NTU on
+            "shoulder centre"; on this data set AimCLR learns more from "hip centre" (see the page on UTD-MHAD).
 
     Returns:
         A dataset (N, 3, `frames`, 20, 1) with layout `UTD_MHAD_20`, labels from 0, subjects from 1, names such as
@@ -44,8 +46,8 @@ def read_utd_mhad(folder: Path | str, *, frames: int = 50) -> SkeletonDataset:
 
     Raises:
         ImportError: If SciPy is not installed.
-        ValueError: If the folder has no ``.mat`` file, or a file's name or content is not as the data set's authors
-            made them; the message names the file.
+        ValueError: If there is no joint `origin`, the folder has no ``.mat`` file, or a file's name or content is not
+            as the data set's authors made them; the message names the file.
 
     References:
         Chen, Jafari, Kehtarnavaz: UTD-MHAD: A Multimodal Dataset for Human Action Recognition Utilizing a Depth
@@ -58,10 +60,11 @@ def read_utd_mhad(folder: Path | str, *, frames: int = 50) -> SkeletonDataset:
         (431, 430)
     """
     _check.integer(OWNER, "frames", frames, 1)
+    _check.choice(OWNER, "origin", origin, UTD_MHAD_20.joints)
     files = sorted((_numbers(path), path) for path in Path(folder).glob("*.mat"))
     if not files:
         _check.fail(OWNER, "folder", "hold files such as a1_s1_t1_skeleton.mat", f"none in {folder}")
-    data = torch.cat([_prepare(_read(path), frames) for _, path in files])
+    data = torch.cat([_prepare(_read(path), frames, origin) for _, path in files])
     subjects = np.array([subject for (_, subject, _), _ in files])
     return SkeletonDataset(
         data,
@@ -111,6 +114,6 @@ def _read(path: Path) -> Array:
     return np.asarray(skeleton, dtype=np.float64)
 
 
-def _prepare(skeleton: Array, frames: int) -> Tensor:
+def _prepare(skeleton: Array, frames: int, origin: str) -> Tensor:
     x = torch.from_numpy(skeleton.transpose(1, 2, 0)[None, ..., None].copy())
-    return resample(centre(x, UTD_MHAD_20), frames).float()
+    return resample(centre(x, UTD_MHAD_20, joint=origin), frames).float()
