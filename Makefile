@@ -22,6 +22,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Pre-train AimCLR on synthetic actions; numbers on screen, pictures in demo/
 	$(BIN)/python examples/demo.py --out demo
 
+# One thread unless told otherwise: the tests' tensors are small, and threads that wait for each other cost more than they give.
+test: export OMP_NUM_THREADS ?= 1
 test: $(READY)  ## Run all tests and docstring examples, with branch coverage
 	$(BIN)/python -m pytest --cov=skelcontrast --cov-branch --cov-report=term
 

@@ -38,11 +38,6 @@ ABLATIONS = {
     "mining from epoch 9, Eq. 9 (sum)": ["--mine-from", "8"],
     "mining from epoch 9, mean": ["--mine-from", "8", "--positives", "mean"],
     "shoulders at the origin": ["--origin", "shoulder centre"],
-    "momentum 0.999": ["--momentum", "0.999"],
-    "bank of 64 keys": ["--queue-size", "64"],
-    "bank of 384 keys": ["--queue-size", "384"],
-    "D3M from epoch 6": ["--extreme-from", "5"],
-    "official preset": ["--preset", "official"],
     "the paper's rate, schedule and dropout": PAPER,
     "the same in the official preset": [*PAPER, "--preset", "official"],
 }

@@ -1,13 +1,13 @@
 """What every transform is: settings, a draw, and a pure application."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.augment.axes import AxisMaps
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
@@ -126,13 +126,6 @@ def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generato
 def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Draw which samples a transform acts on, (N,) bool, each with probability `p`."""
     return torch.rand(len(x), generator=generator, device=x.device) < p
-
-
-def autocast_off(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which products keep the dtype of the batch, so that a view is the same under autocast."""
-    if torch.amp.autocast_mode.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
 
 
 def map_dtype(x: Tensor) -> torch.dtype:

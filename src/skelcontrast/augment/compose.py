@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, Transform, autocast_off
+from skelcontrast.augment.base import AxisTransform, Transform
 
 AnyTransform = Transform[Any]
 Step = AxisMaps | tuple[AnyTransform, Any]

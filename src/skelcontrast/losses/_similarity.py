@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeAlias
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
@@ -68,7 +68,7 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 def dot_products(rows: Tensor, bank: Tensor) -> Tensor:
     """Return the dot product of every row (N, D) with every key (K, D), as (N, K), whatever autocast says."""
-    with _autocast_off(rows.device):
+    with autocast_off(rows.device):
         return rows @ bank.T
 
 
@@ -92,9 +92,3 @@ def reduce(losses: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
-
-
-def _autocast_off(device: torch.device) -> AbstractContextManager[object]:
-    if torch.amp.autocast_mode.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()

@@ -34,7 +34,7 @@ class MomentumContrast(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The query encoder: what is evaluated and used downstream."""
+        """The query encoder, which is what is evaluated and used downstream."""
         return self.moco.query_encoder
 
     def query_parameters(self) -> list[nn.Parameter]:
