@@ -87,14 +87,18 @@ def choose_queue_size(asked: int | None, clips: int) -> int:
     return 32768 if asked is None else asked
 
 
-def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.AimCLR | methods.SkeletonCLR:
-    encoder = nn.STGCN(
+def build_encoder(args: argparse.Namespace, train: SkeletonDataset) -> nn.STGCN:
+    return nn.STGCN(
         train.layout or NTU_RGBD_25,
         in_channels=train[0].x.shape[0],
         channels=[args.width * factor for factor in (1, 1, 1, 1, 2, 2, 2, 4, 4, 16)],
         dropout=args.dropout,
         bodies="present" if args.preset == "paper" else "all",
     )
+
+
+def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.AimCLR | methods.SkeletonCLR:
+    encoder = build_encoder(args, train)
     head = nn.ProjectionHead(encoder.out_features, args.embedding)
     queue_size = choose_queue_size(args.queue_size, len(train))
     if args.method == "skeletonclr":

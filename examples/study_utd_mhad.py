@@ -27,6 +27,7 @@ COMMON = [
     *("--lr", "0.02", "--warmup", "3", "--schedule", "cosine", "--dropout", "0"),
 ]
 PRETRAINING = ["--momentum", "0.99", "--mine-from", "30", "--eval-every", "3"]
+SUPERVISED = ["--lr", "0.1"]
 METHODS = ("skeletonclr", "aimclr")
 EVERY = (*METHODS, "supervised")
 SHORT = ["--epochs", "15", "--mine-from", "15", "--eval-every", "15"]
@@ -46,7 +47,7 @@ ABLATIONS = {
 def settings(data: Path, out: Path, name: str, seed: int) -> list[str]:
     """Return the arguments of one run."""
     own = ["--data", str(data), "--out", str(out / f"{name}-{seed}"), "--seed", str(seed)]
-    return [*COMMON, *own] if name == "supervised" else [*COMMON, *PRETRAINING, "--method", name, *own]
+    return [*COMMON, *SUPERVISED, *own] if name == "supervised" else [*COMMON, *PRETRAINING, "--method", name, *own]
 
 
 def ablation(data: Path, out: Path, name: str) -> list[str]:
@@ -133,7 +134,7 @@ def report(args: argparse.Namespace) -> None:
     rows.append(f"| supervised, its own classifier | | {summary([r['accuracy'] for r in results['supervised']])} |")
     drops = ", ".join(f"{name} {summary([share[name] for share in shares])}" for name in shares[0])
     seconds = {name: sum(record["seconds"] for log in logs[name] for record in log) / len(seeds) for name in METHODS}
-    how = f"`{' '.join(COMMON)}`; pre-training also `{' '.join(PRETRAINING)}`"
+    how = f"`{' '.join(COMMON)}`; pre-training also `{' '.join(PRETRAINING)}`, supervised `{' '.join(SUPERVISED)}`"
     lines = [
         *rows,
         f"\nMean, lowest and highest of {len(seeds)} seeds. Settings: {how}.",

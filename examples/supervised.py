@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 import aimclr_ntu as pretraining
-from skelcontrast import augment, nn
+from skelcontrast import augment
 from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import extract_features
 from skelcontrast.skeleton import NTU_RGBD_25, to_stream
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     torch.manual_seed(args.seed)
     train, test = pretraining.load_data(args)
     layout = train.layout or NTU_RGBD_25
-    encoder = nn.STGCN(layout, in_channels=train[0].x.shape[0])
+    encoder = pretraining.build_encoder(args, train)
     classifier = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.out_features, train.num_classes)).to(args.device)
     loader = SkeletonLoader(train, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
