@@ -2,10 +2,11 @@
 
 The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
 
-    python examples/aimclr_ntu.py --dataset synthetic --epochs 20 --batch-size 32 --lr 0.02 --out runs/synthetic
+    python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02
 
 Real data: ``--dataset utd-mhad --data FOLDER`` (the .mat files) or ``--dataset official-npy --data FOLDER`` (the
-authors' pre-processed folder). Interrupted runs go on with ``--resume``.
+authors' pre-processed folder). Interrupted runs go on with ``--resume``. Small data wants other settings than NTU: see
+``docs/guide/utd_mhad.md``.
 """
 
 import argparse
