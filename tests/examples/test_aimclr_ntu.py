@@ -1,6 +1,5 @@
 """The training loop to copy: it resumes to the same bits, stops at NaN, and says what is wrong with its arguments."""
 
-import importlib.util
 import json
 import os
 import random
@@ -9,11 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from tests.examples.conftest import LoadExample
 
 from skelcontrast import checkpoint
 
@@ -23,18 +22,6 @@ QUICK = [
     *("--lr", "0.02", "--schedule", "cosine", "--eval-every", "2"),
     *("--epochs", "4", "--extreme-from", "1", "--mine-from", "2"),
 ]
-
-
-def load_example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("aimclr_ntu", SCRIPT)
-    if spec is None or spec.loader is None:
-        pytest.fail(f"{SCRIPT} cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-example = load_example()
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -105,8 +92,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
     ],
     ids=["skeletonclr-bone", "official-motion", "bf16"],
 )
-def test_variants_run(more: tuple[str, ...], tmp_path: Path) -> None:
-    result = example.main([*QUICK, "--epochs", "1", "--mine-from", "0", "--out", str(tmp_path), *more])
+def test_variants_run(example: LoadExample, more: tuple[str, ...], tmp_path: Path) -> None:
+    result = example("aimclr_ntu").main([*QUICK, "--epochs", "1", "--mine-from", "0", "--out", str(tmp_path), *more])
     assert 1 / 16 < result["knn"] <= 1  # better than one class for all
     assert 0 <= result["linear"] <= 1
     (record,) = log_of(tmp_path)
@@ -117,36 +104,40 @@ def test_variants_run(more: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(example, "learning_rate_factor", lambda args, epoch: 1.0 if epoch == 0 else 1e30)
+    loop = example("aimclr_ntu")
+    monkeypatch.setattr(loop, "learning_rate_factor", lambda args, epoch: 1.0 if epoch == 0 else 1e30)
     with pytest.raises(
         FloatingPointError, match=r"the loss is (nan|inf) at epoch 2, step \d+; the checkpoint of the e"
     ):
-        example.main([*QUICK, "--out", str(tmp_path)])
+        loop.main([*QUICK, "--out", str(tmp_path)])
     assert len(checkpoint.load(tmp_path / "last.pt")["records"]) == 1
     assert len(log_of(tmp_path)) == 1
 
 
-def test_bad_arguments_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop = example("aimclr_ntu")
     with pytest.raises(SystemExit):
-        example.main(["--dataset", "utd-mhad"])
+        loop.main(["--dataset", "utd-mhad"])
     assert "--dataset utd-mhad needs --data FOLDER" in capsys.readouterr().err
     (tmp_path / "last.pt").touch()
     with pytest.raises(SystemExit):
-        example.main([*QUICK, "--out", str(tmp_path)])
+        loop.main([*QUICK, "--out", str(tmp_path)])
     assert "holds a run: pass --resume to go on with it, or another --out" in capsys.readouterr().err
 
 
-def test_resuming_with_other_settings_names_what_does_not_fit(tmp_path: Path) -> None:
-    example.main([*QUICK, "--epochs", "1", "--out", str(tmp_path)])
+def test_resuming_with_other_settings_names_what_does_not_fit(example: LoadExample, tmp_path: Path) -> None:
+    loop = example("aimclr_ntu")
+    loop.main([*QUICK, "--epochs", "1", "--out", str(tmp_path)])
     with pytest.raises(ValueError, match=r"last\.pt.*bank\.keys"):
-        example.main([*QUICK, "--epochs", "2", "--queue-size", "32", "--out", str(tmp_path), "--resume"])
+        loop.main([*QUICK, "--epochs", "2", "--queue-size", "32", "--out", str(tmp_path), "--resume"])
 
 
-def test_a_bank_larger_than_the_data_is_warned_of() -> None:
+def test_a_bank_larger_than_the_data_is_warned_of(example: LoadExample) -> None:
+    loop = example("aimclr_ntu")
     with pytest.warns(UserWarning, match="--queue-size 400 is larger than the 384 training clips"):
-        assert example.choose_queue_size(400, 384) == 400
-    assert example.choose_queue_size(None, 384) == 192
-    assert example.choose_queue_size(None, 40091) == 20045
-    assert example.choose_queue_size(None, 65536) == 32768
+        assert loop.choose_queue_size(400, 384) == 400
+    assert loop.choose_queue_size(None, 384) == 192
+    assert loop.choose_queue_size(None, 40091) == 20045
+    assert loop.choose_queue_size(None, 65536) == 32768

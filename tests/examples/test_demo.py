@@ -1,0 +1,20 @@
+"""The demonstration: it learns, says so, and draws."""
+
+from pathlib import Path
+
+import pytest
+from tests.examples.conftest import LoadExample
+
+
+@pytest.mark.slow
+def test_demo_learns_and_draws(example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = example("demo").main(["--epochs", "2", "--out", str(tmp_path / "pictures")])
+    assert result["knn"] > result["knn_before"]
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
+        "augmentations.png",
+        "curves.png",
+        "embedding.png",
+    }
+    printed = capsys.readouterr().out
+    assert f"{result['knn_before']:.1%}" in printed
+    assert f"{result['linear']:.1%}" in printed

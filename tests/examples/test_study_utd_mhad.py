@@ -1,0 +1,41 @@
+"""The study: every run that it plans is one that the training loop accepts, and its report adds up."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.examples.conftest import LoadExample
+
+
+def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> None:
+    study = example("study_utd_mhad")
+    planned = [study.settings(tmp_path, tmp_path / "runs", name, seed) for name in study.EVERY for seed in (0, 1)]
+    planned += [study.ablation(tmp_path, tmp_path / "runs", name) for name in study.ABLATIONS]
+    parsed = [study.pretraining.parse(arguments) for arguments in planned]
+    assert len({args.out for args in parsed}) == len(parsed)  # no two runs share a folder
+    assert all(args.dropout == 0 for args in parsed[: 2 * len(study.EVERY)])
+
+
+@pytest.mark.slow
+def test_run_and_report(
+    example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_path: Callable[[str], Path]
+) -> None:
+    data, out, to = shared_path("data/utd_mhad"), tmp_path / "runs", tmp_path / "report"
+    study = example("study_utd_mhad")
+    tiny = ["--frames", "8", "--epochs", "1", "--width", "2", "--batch-size", "128"]
+    monkeypatch.setattr(study, "COMMON", [*study.COMMON, *tiny])
+    monkeypatch.setattr(study, "SHORT", tiny)
+    monkeypatch.setattr(study, "ABLATIONS", {"nothing": [], "dropout 0.5": ["--dropout", "0.5"]})
+    where = ["--data", str(data), "--out", str(out), "--seeds", "0"]
+    study.main(["run", *where])
+    study.main(["ablate", *where])
+    study.main(["report", *where, "--to", str(to)])
+    content = json.loads((to / "utd_mhad.json").read_text())
+    assert content["results"]["aimclr"] == [json.loads((out / "aimclr-0" / "result.json").read_text())]
+    table = (to / "utd_mhad.md").read_text()
+    assert f"| AimCLR | {content['results']['aimclr'][0]['knn']:.1%} |" in table
+    assert f"| dropout 0.5 | {content['ablations']['dropout 0.5']['knn']:.1%} |" in table
+    assert (to / "utd_mhad.png").stat().st_size > 0
+    study.main(["run", *where])  # all is done: nothing runs again
+    assert json.loads((out / "aimclr-0" / "result.json").read_text()) == content["results"]["aimclr"][0]
