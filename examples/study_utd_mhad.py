@@ -39,6 +39,7 @@ ABLATIONS = {
     "mining from epoch 9, Eq. 9 (sum)": ["--mine-from", "8"],
     "mining from epoch 9, mean": ["--mine-from", "8", "--positives", "mean"],
     "shoulders at the origin": ["--origin", "shoulder centre"],
+    "official preset": ["--preset", "official"],
     "the paper's rate, schedule and dropout": PAPER,
     "the same in the official preset": [*PAPER, "--preset", "official"],
 }
