@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     normal, extreme = augment.normal(), augment.extreme(layout)
     loader = SkeletonLoader(train, batch_size=32, seed=args.seed)
     steps = args.epochs * len(loader)
-    optimizer = torch.optim.SGD(model.query_parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
     print(f"{len(train)} clips to train on and {len(test)} of other people to test on, {data.num_classes} actions")
