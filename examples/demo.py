@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     before, knn_before, linear_before = measure(encoder, train, test)
     log: list[dict[str, float]] = [{"epoch": 0, "knn": knn_before}]
     for epoch in tqdm(range(args.epochs), desc="pre-training"):
-        losses = []
+        terms: dict[str, list[torch.Tensor]] = {}
         for batch in loader:
             views = [view(batch.x, batch.generator) for view in (normal, normal, extreme)]
             model.momentum_update()
@@ -65,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             optimizer.step()
             schedule.step()
             model.enqueue(embedded.key)
-            losses.append(loss.total.detach())
-        log.append({"epoch": epoch + 1, "total": float(torch.stack(losses).mean())})
+            for name, term in loss._asdict().items():
+                if term is not None and name != "total":  # the total of the two stages cannot be compared
+                    terms.setdefault(name, []).append(term.detach())
+        log.append({"epoch": epoch + 1, **{name: float(torch.stack(values).mean()) for name, values in terms.items()}})
         if (epoch + 1) % 5 == 0:
             log[-1]["knn"] = knn_accuracy(extract_features(encoder, train), extract_features(encoder, test))
     after, knn, linear = measure(encoder, train, test)
