@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         "knn": knn_accuracy(*features, k=1),
         "linear": linear_probe(*features, standardize=True, seed=args.seed).accuracy,
     }
-    (args.out / "result.json").write_text(json.dumps(result) + "\n")
+    write_log(args.out / "result.json", [result])
     print(f"kNN (k=1) {result['knn']:.1%}   linear {result['linear']:.1%}   in {args.out}")
     return result
 

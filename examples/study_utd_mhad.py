@@ -64,7 +64,10 @@ def untrained(arguments: list[str]) -> dict[str, float]:
     torch.manual_seed(args.seed)
     train, test = pretraining.load_data(args)
     features = pretraining.evaluate(pretraining.build_model(args, train).encoder, train, test, args.stream)
-    return {"knn": knn_accuracy(*features, k=1), "linear": linear_probe(*features, standardize=True).accuracy}
+    return {
+        "knn": knn_accuracy(*features, k=1),
+        "linear": linear_probe(*features, standardize=True, seed=args.seed).accuracy,
+    }
 
 
 def dropped_shares(arguments: list[str]) -> dict[str, float]:
@@ -97,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         path = args.out / f"untrained-{seed}.json"
         if not path.exists():
-            path.write_text(json.dumps(untrained(settings(args.data, args.out / "new", "aimclr", seed))))
+            pretraining.write_log(path, [untrained(settings(args.data, args.out / "new", "aimclr", seed))])
         for name in args.methods:
             main = supervised.main if name == "supervised" else pretraining.main
             unless_done(main, settings(args.data, args.out, name, seed))
@@ -145,8 +148,8 @@ def report(args: argparse.Namespace) -> None:
     ablations = {}
     for name in ABLATIONS:
         folder = pretraining.parse([*ablation(args.data, args.out, name), "--resume"]).out
-        last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
-        ablations[name] = {**json.loads((folder / "result.json").read_text()), "last_epoch": last}
+        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        ablations[name] = {**json.loads((folder / "result.json").read_text()), "log": log}
     lines += [f"\nAimCLR for {SHORT[1]} epochs, seed 0 (`{' '.join(SHORT)}`), one thing changed at a time:\n"]
     lines += ["| changed | kNN, k = 1 | linear probe |", "|---|---|---|"]
     lines += [f"| {name} | {row['knn']:.1%} | {row['linear']:.1%} |" for name, row in ablations.items()]

@@ -6,7 +6,6 @@ Same data, normal augmentation, optimiser and schedule as `aimclr_ntu.py`, whose
 the encoder's features and cross-entropy instead of the contrastive loss. The last epoch's accuracy counts.
 """
 
-import json
 from collections.abc import Sequence
 
 import torch
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     scores = extract_features(classifier, test, stream=args.stream)
     result = {"accuracy": float((scores.features.argmax(1) == scores.labels).double().mean())}
-    (args.out / "result.json").write_text(json.dumps(result) + "\n")
+    pretraining.write_log(args.out / "result.json", [result])
     print(f"accuracy {result['accuracy']:.1%}   in {args.out}")
     return result
 
