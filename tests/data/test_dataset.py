@@ -48,7 +48,7 @@ def test_arrays_and_tensors_give_the_same_samples(make: Any) -> None:
     assert torch.equal(x, as_tensor()[4])
     assert (label, index, name) == (1, 4, "e")
     assert [sample.name for sample in dataset] == NAMES
-    assert dataset[-1].index == N - 1
+    assert dataset[-1].row == N - 1
     assert torch.equal(dataset.take([5, 0, 0]), as_tensor()[[5, 0, 0]])
     assert dataset.shape == (N, 3, 4, 3, 2)
     assert dataset.device == torch.device("cpu")

@@ -24,7 +24,7 @@ def clips(count: int = 11) -> SkeletonDataset:
 
 def draws(batches: Iterable[SkeletonBatch]) -> list[tuple[Tensor, ...]]:
     """Return what each batch holds and what an augmentation would draw for it."""
-    return [(b.x, b.labels, b.index, torch.rand(b.x.shape[0], 4, generator=b.generator)) for b in batches]
+    return [(b.x, b.labels, b.rows, torch.rand(b.x.shape[0], 4, generator=b.generator)) for b in batches]
 
 
 def same(one: list[tuple[Tensor, ...]], other: list[tuple[Tensor, ...]]) -> bool:
@@ -47,11 +47,11 @@ def test_an_epoch_holds_every_sequence_at_most_once(
     loader = SkeletonLoader(dataset, batch_size, shuffle=shuffle, drop_last=drop_last, seed=seed)
     batches = list(loader)
     assert len(batches) == len(loader) == (count // batch_size if drop_last else -(-count // batch_size))
-    seen = torch.cat([batch.index for batch in batches])
+    seen = torch.cat([batch.rows for batch in batches])
     assert len(set(seen.tolist())) == len(seen) == (len(batches) * batch_size if drop_last else count)
     for batch in batches:
-        assert torch.equal(batch.x, dataset.take(batch.index))
-        assert torch.equal(batch.labels, dataset.labels[batch.index])
+        assert torch.equal(batch.x, dataset.take(batch.rows))
+        assert torch.equal(batch.labels, dataset.labels[batch.rows])
     if not shuffle:
         assert seen.tolist() == list(range(len(seen)))
 
@@ -93,7 +93,7 @@ def test_a_pass_is_an_epoch_even_if_left_early() -> None:
     assert same(draws(loader)[:1], first)
     one, other = iter(loader), iter(loader)
     assert loader.epoch == 3
-    assert not torch.equal(next(other).index, next(one).index), "two passes at once are two epochs"
+    assert not torch.equal(next(other).rows, next(one).rows), "two passes at once are two epochs"
 
 
 # A machine with one core warns of two workers, and Python 3.12 of forking beside threads.

@@ -26,7 +26,7 @@ class SkeletonSample(NamedTuple):
     """The sequence (C, T, V, M), a copy."""
     label: int
     """Its class, counted from 0."""
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which means nothing here
+    row: int
     """Its position in the dataset."""
     name: str
     """Its name."""

@@ -22,8 +22,8 @@ class SkeletonBatch(NamedTuple):
     """Sequences (N, C, T, V, M)."""
     labels: Tensor
     """Their classes (N,), on the device of `x`."""
-    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which means nothing here
-    """Their positions in the dataset (N,), on the CPU."""
+    rows: Tensor
+    """Their places in the dataset (N,), on the CPU."""
     generator: torch.Generator
     """Random numbers for the augmentation of this batch, on the device of `x`, fixed by (seed, epoch, step)."""
 
