@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelcontrast.data import SkeletonDataset
+from skelcontrast.data import SkeletonDataset, _memory
 from skelcontrast.skeleton import NTU_RGBD_25
 
 N = 6
@@ -267,3 +267,17 @@ def test_wrong_splits() -> None:
         clips(subjects=None).cross_subject([1])
     with pytest.raises(ValueError, match=r"cross_view: `cameras` must be given when the dataset is made, got none"):
         clips(cameras=None).cross_view([1])
+
+
+def test_to_asks_for_memory_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dataset = clips()
+    assert dataset.nbytes == dataset.tensor().nbytes
+    assert dataset.subset([1]).nbytes == dataset.nbytes // len(dataset)
+    table = tmp_path / "meminfo"
+    table.write_text("MemTotal: 9 kB\nMemAvailable: 0 kB\n")
+    monkeypatch.setattr(_memory, "MEMORY_TABLE", table)
+    text = r"SkeletonDataset\.to: `device` must have the 0\.00 GB free that .* need, got 0\.00 GB on 'cpu'\. Fewer"
+    with pytest.raises(RuntimeError, match=text):
+        dataset.to("cpu")
+    table.unlink()  # a system that does not tell
+    assert torch.equal(dataset.to("cpu").tensor(), dataset.tensor())

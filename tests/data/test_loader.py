@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, distributed
 
 from skelcontrast.data import SkeletonBatch, SkeletonDataset, SkeletonLoader
 from skelcontrast.data.loader import _seed
@@ -132,6 +132,58 @@ def test_device() -> None:
     assert batch.generator.device == batch.x.device == batch.labels.device == torch.device("cpu")
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(1, 30), world_size=st.integers(1, 5), batch_size=st.integers(1, 6), shuffle=st.booleans(),
+    drop_last=st.booleans(),
+)  # fmt: skip
+def test_processes_share_an_epoch(count: int, world_size: int, batch_size: int, shuffle: bool, drop_last: bool) -> None:
+    dataset, share = clips(max(count, world_size)), max(count, world_size) // world_size
+    batch_size = min(batch_size, share)
+    options: dict[str, Any] = {"shuffle": shuffle, "drop_last": drop_last, "seed": 3}
+    loaders = [
+        SkeletonLoader(dataset, batch_size, rank=rank, world_size=world_size, **options) for rank in range(world_size)
+    ]
+    found = [draws(loader) for loader in loaders]
+    assert {len(batches) for batches in found} == {len(loaders[0])}, "no process waits for another"
+    seen = [row for batches in found for batch in batches for row in batch[2].tolist()]
+    assert len(set(seen)) == len(seen) == world_size * (share - share % batch_size if drop_last else share)
+    drawn = [tuple(row) for batches in found for batch in batches for row in batch[3].tolist()]
+    assert len(set(drawn)) == len(drawn), "no two processes draw the same"
+    if world_size == 1:
+        assert same(found[0], draws(SkeletonLoader(dataset, batch_size, **options)))
+
+
+def test_the_share_is_asked_of_torch_distributed(tmp_path: Path) -> None:
+    assert (SkeletonLoader(clips(), 3).rank, SkeletonLoader(clips(), 3).world_size) == (0, 1)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        loader = SkeletonLoader(clips(), 3)
+    finally:
+        distributed.destroy_process_group()
+    assert (loader.rank, loader.world_size) == (0, 1)
+    assert same(draws(loader), draws(SkeletonLoader(clips(), 3)))
+
+
+def test_a_resident_set_gives_the_same_batches() -> None:
+    part = clips().subset([9, 2, 4, 0, 7, 1])
+    assert same(draws(SkeletonLoader(part.to("cpu"), 2, seed=1)), draws(SkeletonLoader(part, 2, seed=1)))
+
+
+@pytest.mark.gpu
+def test_a_resident_epoch_never_waits_for_the_device() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    batches = iter(SkeletonLoader(clips().to("cuda"), 3))
+    next(batches)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rest = draws(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(rest) == 2
+
+
 @pytest.mark.gpu
 def test_batches_on_a_gpu() -> None:
     if not torch.cuda.is_available():
@@ -154,6 +206,7 @@ def test_repr() -> None:
         "SkeletonLoader(SkeletonDataset(11 sequences, C=3, T=4, V=2, M=1, 3 classes), batch_size=3, seed=0, "
         "shuffle=True, drop_last=True, num_workers=0, device='cpu')"
     )
+    assert repr(SkeletonLoader(clips(), 3, rank=1, world_size=2)).endswith("device='cpu', rank=1 of 2)")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +226,19 @@ def test_repr() -> None:
             {"dataset": clips().to("meta"), "num_workers": 1},
             ValueError,
             "`num_workers` must be 0 for sequences on device 'meta', got 1. Worker processes read from the CPU only.",
+        ),
+        ({"rank": 0}, ValueError, "`world_size` must be given together with the other, got None"),
+        ({"world_size": 2}, ValueError, "`rank` must be given together with the other, got None"),
+        ({"rank": 2, "world_size": 2}, ValueError, "`rank` must lie in [0, 1], got 2"),
+        (
+            {"rank": 0, "world_size": 12},
+            ValueError,
+            "`world_size` must be at most the number of sequences, 11, got 12",
+        ),
+        (
+            {"rank": 0, "world_size": 4},
+            ValueError,
+            "`batch_size` must be at most the number of sequences, 2, of each of 4 processes, with drop_last=True",
         ),
     ],
 )

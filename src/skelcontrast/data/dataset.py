@@ -1,6 +1,7 @@
 """A set of skeleton sequences: where the numbers lie, what each sequence shows, and how the set is split."""
 
 import copy
+import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -14,9 +15,11 @@ from typing_extensions import Self
 from skelcontrast import _check
 from skelcontrast.data._fields import Array, Booleans, Integers, flags, integers, sequences, strings
 from skelcontrast.data._mapped import pickled, unpickled
+from skelcontrast.data._memory import check_memory
 from skelcontrast.skeleton import SkeletonLayout
 
 OWNER = "SkeletonDataset"
+COPIED_AT_ONCE = 1024  # sequences of a memory-mapped file on their way to a device
 
 
 class SkeletonSample(NamedTuple):
@@ -148,20 +151,50 @@ class SkeletonDataset(Dataset[SkeletonSample]):
             TypeError: If they are not integers.
             ValueError: If one is not a position in this dataset.
         """
-        positions = self._positions(f"{OWNER}.take", indices)
-        rows = positions if self._rows is None else self._rows[positions]
-        if isinstance(self._data, Tensor):
-            return self._data.index_select(0, rows.to(self._data.device))
-        return torch.from_numpy(np.asarray(self._data[rows.numpy()]))
+        return self._cut(self._source(self._positions(f"{OWNER}.take", indices)))
+
+    def batches(self, order: Integers, batch_size: int) -> Iterator[Tensor]:
+        """Yield sequences as tensors (`batch_size`, C, T, V, M) in an order; the last may be shorter.
+
+        Where the sequences lie on another device than the CPU, the order goes there once, before the first batch.
+
+        Args:
+            order: Positions in this dataset, in any order, possibly repeated.
+            batch_size: Sequences in a tensor, at least 1.
+
+        Raises:
+            TypeError: If `order` or `batch_size` are not integers.
+            ValueError: If one is not a position in this dataset, or `batch_size` is below 1.
+        """
+        owner = f"{OWNER}.batches"
+        _check.integer(owner, "batch_size", batch_size, 1)
+        rows = self._source(self._positions(owner, order)).to(self.device)
+        return (self._cut(part) for part in rows.split(batch_size))
 
     def tensor(self) -> Tensor:
         """Return all sequences as one tensor (N, C, T, V, M), a copy. A memory-mapped file is read for it."""
         return self.take(torch.arange(len(self)))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the sequences take as one tensor."""
+        return math.prod(self.shape) * self._data.dtype.itemsize
+
     def to(self, device: torch.device | str) -> Self:
-        """Return this dataset with its sequences as one tensor on `device`; labels and names stay as they are."""
+        """Return this dataset with its sequences as one tensor on `device`; labels and names stay as they are.
+
+        They are copied part by part: no second copy of all of them is made on the way.
+
+        Raises:
+            RuntimeError: If the device has less memory left than the sequences need, `nbytes`.
+        """
+        target = torch.device(device)
+        check_memory(f"{OWNER}.to", self.nbytes, target)
+        whole = torch.empty(self.shape, dtype=self.take([0]).dtype, device=target)
+        for room, part in zip(whole.split(COPIED_AT_ONCE), self.batches(range(len(self)), COPIED_AT_ONCE), strict=True):
+            room.copy_(part)
         moved = copy.copy(self)
-        moved._data, moved._rows = self.tensor().to(device), None
+        moved._data, moved._rows = whole, None
         return moved
 
     def subset(self, indices: Integers) -> Self:
@@ -230,6 +263,14 @@ class SkeletonDataset(Dataset[SkeletonSample]):
             empty = "an empty test part" if train.all() else "an empty training part"
             _check.fail(owner, name, "leave sequences for training and for testing", empty)
         return self.subset(train.nonzero().flatten()), self.subset((~train).nonzero().flatten())
+
+    def _source(self, positions: Tensor) -> Tensor:
+        return positions if self._rows is None else self._rows[positions]
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        if isinstance(self._data, Tensor):
+            return self._data.index_select(0, rows.to(self._data.device))
+        return torch.from_numpy(np.asarray(self._data[rows.numpy()]))
 
     def _positions(self, owner: str, indices: Integers) -> Tensor:
         positions = integers(owner, "indices", indices)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset
 
 from skelcontrast import _check
@@ -36,7 +36,13 @@ class SkeletonLoader:
     the same in every run with the same seed, for any number of workers, and after a restart in the middle.
 
     A pass over the loader is an epoch: the first is number 0, the next 1, and so on; `set_epoch` says which comes next.
-    Sequences in memory are cut out as one batch, without workers; workers help where reading a file is slow.
+    Sequences in memory are cut out as one batch, without workers; workers help where reading a file is slow. Sequences
+    that lie on the device (`SkeletonDataset.to`) never pass through the CPU: the order of an epoch goes over once, when
+    the pass begins, and no step waits for the device.
+
+    Under `torch.distributed` each process gets its share: of every `world_size` neighbours in the order of the epoch
+    one each, and as many batches as all others. What is left over beyond a multiple is left out, other sequences each
+    epoch. Every process draws its own augmentation.
 
     Args:
         dataset: The sequences.
@@ -46,10 +52,13 @@ class SkeletonLoader:
         drop_last: Whether the last batch is left out when it is not full.
         num_workers: Processes that read batches ahead; 0 reads in this one.
         device: Where batches go; where the sequences of the dataset lie unless given.
+        rank: Which of the processes this is, from 0; asked of `torch.distributed` unless given.
+        world_size: How many processes share an epoch; asked of `torch.distributed`, or 1, unless given.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If a number is out of range, or `drop_last` would leave no batch.
+        ValueError: If a number is out of range, `drop_last` would leave no batch, or only one of `rank` and
+            `world_size` is given.
 
     Note:
         The released code seeds worker w with w at the start of every epoch, so that its augmentation repeats the same
@@ -80,14 +89,21 @@ class SkeletonLoader:
         drop_last: bool = True,
         num_workers: int = 0,
         device: torch.device | str | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
     ) -> None:
         if not isinstance(dataset, SkeletonDataset):
             _check.fail(OWNER, "dataset", "be a SkeletonDataset", type(dataset).__name__, kind=TypeError)
         _check.integer(OWNER, "batch_size", batch_size, 1)
         _check.integer(OWNER, "seed", seed, 0)
         _check.integer(OWNER, "num_workers", num_workers, 0)
-        if drop_last and batch_size > len(dataset):
-            must = f"be at most the number of sequences, {len(dataset)}, with drop_last=True"
+        self.rank, self.world_size = _share(rank, world_size)
+        share = len(dataset) // self.world_size
+        if share == 0:
+            _check.fail(OWNER, "world_size", f"be at most the number of sequences, {len(dataset)}", self.world_size)
+        if drop_last and batch_size > share:
+            each = f" of each of {self.world_size} processes," if self.world_size > 1 else ""
+            must = f"be at most the number of sequences, {share},{each} with drop_last=True"
             _check.fail(OWNER, "batch_size", must, batch_size, hint="No batch would be full.")
         if num_workers > 0 and dataset.device.type != "cpu":
             must = f"be 0 for sequences on device '{dataset.device}'"
@@ -114,7 +130,7 @@ class SkeletonLoader:
         self.epoch = _check.integer(f"{OWNER}.set_epoch", "epoch", epoch, 0)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.dataset), self.batch_size)
+        full, rest = divmod(len(self.dataset) // self.world_size, self.batch_size)
         return full if self.drop_last or rest == 0 else full + 1
 
     def __iter__(self) -> Iterator[SkeletonBatch]:
@@ -123,27 +139,33 @@ class SkeletonLoader:
         return self._batches(epoch)
 
     def _batches(self, epoch: int) -> Iterator[SkeletonBatch]:
-        indices = torch.split(self._order(epoch), self.batch_size)[: len(self)]
-        for step, (index, x) in enumerate(zip(indices, self._read(indices), strict=True)):
-            yield SkeletonBatch(
-                x.to(self.device, non_blocking=True),
-                self.dataset.labels[index].to(self.device, non_blocking=True),
-                index,
-                torch.Generator(self.device).manual_seed(_seed(self.seed, epoch, AUGMENT, step)),
-            )
+        order = self._order(epoch)
+        chunks = torch.split(order, self.batch_size)[: len(self)]
+        labels = torch.split(self.dataset.labels[order].to(self.device), self.batch_size)
+        for step, (rows, x, y) in enumerate(zip(chunks, self._read(order, chunks), labels, strict=False)):
+            generator = torch.Generator(self.device).manual_seed(self._augment_seed(epoch, step))
+            yield SkeletonBatch(x.to(self.device, non_blocking=True), y, rows, generator)
+
+    def _augment_seed(self, epoch: int, step: int) -> int:
+        # The first process draws what a single one would.
+        return _seed(self.seed, epoch, AUGMENT, step, *([self.rank] if self.rank > 0 else []))
 
     def _order(self, epoch: int) -> Tensor:
-        if not self.shuffle:
-            return torch.arange(len(self.dataset))
-        generator = torch.Generator().manual_seed(_seed(self.seed, epoch, ORDER))
-        return torch.randperm(len(self.dataset), generator=generator)
+        """Return this process's sequences in the order of the epoch; drawn on the CPU, the same for every device."""
+        count = len(self.dataset)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(_seed(self.seed, epoch, ORDER))
+            order = torch.randperm(count, generator=generator)
+        else:
+            order = torch.arange(count)
+        return order[self.rank : count - count % self.world_size : self.world_size]
 
-    def _read(self, indices: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    def _read(self, order: Tensor, chunks: tuple[Tensor, ...]) -> Iterator[Tensor]:
         if self.num_workers == 0:
-            return (self.dataset.take(index) for index in indices)
+            return self.dataset.batches(order, self.batch_size)
         return iter(
             DataLoader(
-                _Chunks(self.dataset, indices),
+                _Chunks(self.dataset, chunks),
                 batch_size=None,
                 num_workers=self.num_workers,
                 pin_memory=self.device.type == "cuda",
@@ -155,22 +177,34 @@ class SkeletonLoader:
     def __repr__(self) -> str:
         return (
             f"SkeletonLoader({self.dataset!r}, batch_size={self.batch_size}, seed={self.seed}, shuffle={self.shuffle}, "
-            f"drop_last={self.drop_last}, num_workers={self.num_workers}, device='{self.device}')"
+            f"drop_last={self.drop_last}, num_workers={self.num_workers}, device='{self.device}'"
+            f"{f', rank={self.rank} of {self.world_size}' if self.world_size > 1 else ''})"
         )
 
 
 class _Chunks(Dataset[Tensor]):
     """The batches of one epoch as items: a worker fetches a whole batch at a time."""
 
-    def __init__(self, dataset: SkeletonDataset, indices: tuple[Tensor, ...]) -> None:
+    def __init__(self, dataset: SkeletonDataset, chunks: tuple[Tensor, ...]) -> None:
         self.dataset = dataset
-        self.indices = indices
+        self.chunks = chunks
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.chunks)
 
     def __getitem__(self, step: int) -> Tensor:
-        return self.dataset.take(self.indices[step])
+        return self.dataset.take(self.chunks[step])
+
+
+def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    if (rank is None) != (world_size is None):
+        _check.fail(OWNER, "rank" if rank is None else "world_size", "be given together with the other", "None")
+    if rank is None or world_size is None:
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return 0, 1
+        return distributed.get_rank(), distributed.get_world_size()
+    _check.integer(OWNER, "world_size", world_size, 1)
+    return _check.integer(OWNER, "rank", rank, 0, world_size - 1), world_size
 
 
 def _seed(seed: int, epoch: int, *stream: int) -> int:
