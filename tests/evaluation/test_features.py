@@ -172,6 +172,77 @@ def test_bad_data(data: Any, kind: type[Exception], message: str) -> None:
         extract_features(nn.Flatten(), data, labels=[0, 1])
 
 
+def moving(norm: nn.Module) -> nn.Module:
+    """An encoder whose normalisation uses the statistics of the batch even in evaluation mode."""
+
+    class Moving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, x: Tensor) -> Tensor:
+            features: Tensor = self.norm.train()(x.flatten(1))
+            return features
+
+    return Moving()
+
+
+def test_a_batch_norm_that_moves_is_an_error_and_put_back(x: Tensor) -> None:
+    encoder = moving(nn.BatchNorm1d(72)).eval()
+    message = (
+        "extract_features: `encoder` must keep its buffers in evaluation mode, got a new norm.running_mean, "
+        "norm.running_var, norm.num_batches_tracked. Does its normalisation work on the statistics of the batch?"
+    )
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        extract_features(encoder, x, labels=torch.arange(5))
+    buffers = dict(encoder.named_buffers())
+    assert torch.equal(buffers["norm.running_mean"], torch.zeros(72))
+    assert torch.equal(buffers["norm.running_var"], torch.ones(72))
+    assert not any(module.training for module in encoder.modules())
+
+
+def test_a_buffer_of_another_shape_has_moved(x: Tensor) -> None:
+    class Growing(nn.Flatten):
+        last: Tensor
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = x
+            return super().forward(x)
+
+    encoder = Growing()
+    encoder.register_buffer("last", torch.zeros(1))
+    message = "`encoder` must keep its buffers in evaluation mode, got a new last."
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        extract_features(encoder, x, labels=torch.arange(5))
+
+
+def test_a_batch_norm_without_statistics_is_an_error(x: Tensor) -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(72, track_running_stats=False))
+    message = "`encoder` must have running statistics in its batch norm, got 1, which has none. Its features would"
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        extract_features(encoder, x, labels=torch.arange(5))
+    assert encoder.training
+
+
+def test_a_submodule_that_stays_in_training_mode_is_an_error(x: Tensor) -> None:
+    class Stubborn(nn.Dropout):
+        def train(self, mode: bool = True) -> "Stubborn":
+            del mode
+            self.training = True
+            return self
+
+    encoder = nn.Sequential(nn.Flatten(), Stubborn())
+    message = "`encoder` must go into evaluation mode as a whole, got 1, which stays in training mode."
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        extract_features(encoder, x, labels=torch.arange(5))
+
+
+def test_buffers_with_nan_stand_still_too(x: Tensor) -> None:
+    encoder = nn.Flatten()
+    encoder.register_buffer("limit", torch.tensor([torch.nan, 1.0]))
+    assert extract_features(encoder, x, labels=torch.arange(5)).features.shape == (5, 72)
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_the_features_come_back_to_the_host(x: Tensor) -> None:
     if not torch.cuda.is_available():

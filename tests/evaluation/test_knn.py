@@ -3,12 +3,14 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference import evaluation as reference
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast.evaluation import Features, knn_accuracy, knn_predict
 
@@ -94,6 +96,54 @@ def test_accuracy_counts_right_answers() -> None:
     assert knn_accuracy(train, test, k=4, temperature=0.01) == 0.75
 
 
+@pytest.mark.parametrize("temperature", [None, 0.07])
+def test_several_k_are_those_one_by_one(temperature: float | None) -> None:
+    features, labels, queries = draw(50, 20, 8, 5, 7)
+    found = knn_predict(features, labels, queries, k=[20, 1, 5], temperature=temperature, chunk_size=16)
+    assert list(found) == [20, 1, 5]
+    for k, predicted in found.items():
+        assert torch.equal(predicted, knn_predict(features, labels, queries, k=k, temperature=temperature))
+    train, test = Features(features, labels), Features(queries, labels[:20])
+    accuracy = knn_accuracy(train, test, k=(1, 5), temperature=temperature)
+    assert accuracy == {k: knn_accuracy(train, test, k=k, temperature=temperature) for k in (1, 5)}
+
+
+@pytest.mark.parametrize("temperature", [None, 0.1])
+@pytest.mark.parametrize("k", [1, 7])
+def test_agrees_with_scikit_learn(k: int, temperature: float | None) -> None:
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    features, labels, queries = draw(200, 60, 16, 2, 8)  # two classes and an odd k: no ties
+
+    def weights(distance: Any) -> Any:
+        return np.exp((1 - distance) / (temperature or np.inf))
+
+    classifier = neighbors.KNeighborsClassifier(k, metric="cosine", weights=weights).fit(features.numpy(), labels)
+    assert knn_predict(features, labels, queries, k=k, temperature=temperature).tolist() == list(
+        classifier.predict(queries.numpy())
+    )
+
+
+class Largest(TorchDispatchMode):
+    """Watches the size of every tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch says no type there
+        self.numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            self.numel = max(self.numel, tensor.numel() if isinstance(tensor, Tensor) else 0)
+        return made
+
+
+def test_memory_is_bounded_by_the_chunks() -> None:
+    features, labels, queries = draw(300, 250, 8, 20, 9)
+    with Largest() as largest:
+        knn_predict(features, labels, queries, k=20, chunk_size=50)
+    assert largest.numel == 50 * 50  # and the features, 300 x 8: never 300 x 250
+
+
 GOOD: dict[str, Any] = {
     "train_features": torch.rand(6, 4),
     "train_labels": torch.arange(6),
@@ -110,6 +160,9 @@ HOLED[1, 2] = torch.nan
         ({"k": 0}, ValueError, "`k` must lie in [1, 6], got 0."),
         ({"k": 1.5}, TypeError, "`k` must be an integer, got 1.5."),
         ({"chunk_size": 0}, ValueError, "`chunk_size` must be at least 1, got 0."),
+        ({"k": ()}, ValueError, "`k` must name at least one number of neighbours, got none."),
+        ({"k": (1, 7)}, ValueError, "`k` must lie in [1, 6], got 7. There are no more training features than that."),
+        ({"k": 2.0}, TypeError, "`k` must be an integer, got 2.0."),
         ({"temperature": 0.0}, ValueError, "`temperature` must lie in (0, inf), got 0."),
         ({"temperature": -1}, ValueError, "`temperature` must lie in (0, inf), got -1."),
         (
@@ -149,3 +202,13 @@ def test_bad_test_labels() -> None:
     message = r"knn_accuracy: `test.labels` must have shape \(2,\) to match its features, got \(3,\)."
     with pytest.raises(ValueError, match=message):
         knn_accuracy(train, Features(torch.eye(2), torch.arange(3)))
+
+
+def test_a_class_that_only_the_test_part_has() -> None:
+    train, test = Features(torch.eye(2), torch.arange(2)), Features(torch.eye(2), torch.tensor([1, 7]))
+    message = "knn_accuracy: `train.labels` must hold every class of `test.labels`, got none of class 7."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        knn_accuracy(train, test)
+    many = Features(torch.ones(8, 2), torch.arange(8))
+    with pytest.raises(ValueError, match=re.escape("got none of class 2, 3, 4, 5, 6 and others.")):
+        knn_accuracy(train, many)

@@ -10,7 +10,7 @@ import torch
 from tests.reference import evaluation as reference
 from torch import Tensor
 
-from skelcontrast.evaluation import Features, linear_probe
+from skelcontrast.evaluation import Features, linear_probe, semi_supervised_indices
 
 
 def clouds(rows: int, width: int, classes: int, *, seed: int, spread: float = 0.5) -> Features:
@@ -90,13 +90,76 @@ def test_standardize_leaves_a_constant_feature_alone() -> None:
     assert result.accuracy > 0.8
 
 
-def test_classes_that_no_training_feature_has() -> None:
-    train = Features(torch.eye(2), torch.tensor([0, 1]))
-    result = linear_probe(train, Features(torch.eye(2), torch.tensor([0, 4])))
+def test_training_classes_that_no_test_feature_has() -> None:
+    train = Features(torch.eye(5, 2), torch.tensor([0, 1, 4, 4, 4]))
+    result = linear_probe(train, Features(torch.eye(2), torch.tensor([0, 1])))
     assert result.weight.shape == (5, 2)
     assert result.bias.shape == (5,)
-    assert result.accuracy == 0.5
     assert linear_probe(train, train, num_classes=9).weight.shape == (9, 2)
+
+
+def overlapping() -> tuple[Features, Features]:
+    return clouds(120, 2, 6, seed=0, spread=1.0), clouds(90, 2, 6, seed=1, spread=1.0)
+
+
+def test_a_rate_does_not_depend_on_the_rates_beside_it() -> None:
+    """Everything is divided by powers of two only, so that even rounding is the same."""
+    train, test = overlapping()
+    alone = {lr: linear_probe(train, test, lr=lr, epochs=8, select="test-best", every=8) for lr in (0.5, 2.0)}
+    together = linear_probe(train, test, lr=(0.5, 2.0), epochs=8, select="test-best", every=8)
+    assert together.choices == {lr: one.accuracy for lr, one in alone.items()}
+    torch.testing.assert_close(together.weight, alone[together.setting].weight)
+
+
+def test_one_overflowing_rate_spoils_no_other() -> None:
+    train, test = overlapping()
+    found = linear_probe(train, test, lr=(1e38, 0.5), epochs=8, select="test-best")
+    assert found.setting == 0.5
+    assert found.choices[1e38] == 0.0
+    assert found.choices[0.5] == linear_probe(train, test, lr=0.5, epochs=8, select="test-best").accuracy
+
+
+def test_test_best_is_the_best_of_the_epochs_looked_at() -> None:
+    train, test = overlapping()
+    by_length = {n: linear_probe(train, test, epochs=n, milestones=()).accuracy for n in range(1, 12)}
+    best = linear_probe(train, test, epochs=11, milestones=(), select="test-best", every=2)
+    looked_at = {n: by_length[n] for n in (2, 4, 6, 8, 10, 11)}
+    assert best.accuracy == max(looked_at.values()) == best.choices[3.0]
+    assert best.epoch == next(n for n, accuracy in looked_at.items() if accuracy == best.accuracy)
+    assert best.accuracy == float((best.predictions == test.labels).double().mean())
+    assert best.accuracy > by_length[11]
+
+
+def test_validation_chooses_without_the_test_set() -> None:
+    train, test = overlapping()
+    rates = (1e-4, 0.05, 5.0)
+    found = linear_probe(train, test, lr=rates, select="validation", validation_share=0.3, epochs=10)
+    other = linear_probe(train, Features(test.features, test.labels.flip(0)), lr=rates, select="validation",
+                         validation_share=0.3, epochs=10)  # fmt: skip
+    assert torch.equal(found.weight, other.weight)
+    assert found.choices == other.choices
+    # By hand: hold out 30 % of each class, train each rate on the rest, look every fifth epoch.
+    kept = semi_supervised_indices(train.labels, 0.7)
+    out = torch.ones(120, dtype=torch.bool)
+    out[kept] = False
+    parts = Features(train.features[kept], train.labels[kept]), Features(train.features[out], train.labels[out])
+    by_hand = {lr: linear_probe(*parts, lr=lr, select="test-best", epochs=10) for lr in rates}
+    assert found.choices == {lr: one.accuracy for lr, one in by_hand.items()}
+    assert found.setting == max(rates, key=lambda lr: by_hand[lr].accuracy)
+    assert found.epoch == by_hand[found.setting].epoch
+    # And then the whole training set, for as many epochs.
+    again = linear_probe(train, test, lr=found.setting, epochs=found.epoch)
+    assert torch.equal(found.weight, again.weight)
+    assert found.accuracy == again.accuracy
+
+
+def test_logits_are_those_of_the_classifier() -> None:
+    train, test = overlapping()
+    for standardize in (False, True):
+        found = linear_probe(train, test, epochs=3, standardize=standardize)
+        torch.testing.assert_close(found.logits, test.features @ found.weight.T + found.bias, rtol=1e-4, atol=1e-4)
+        assert torch.equal(found.logits.argmax(dim=1), found.predictions)
+        assert (found.setting, found.epoch, found.choices) == (3.0, 3, {})
 
 
 def test_input_is_not_changed_and_may_require_a_gradient() -> None:
@@ -163,6 +226,45 @@ EYE = Features(torch.eye(3), torch.arange(3))
         (EYE, EYE, {"lr": 0.0}, ValueError, "`lr` must lie in (0, inf), got 0."),
         (EYE, EYE, {"gamma": 2}, ValueError, "`gamma` must lie in (0, 1], got 2."),
         (EYE, EYE, {"momentum": 1.0}, ValueError, "`momentum` must lie in [0, 1), got 1."),
+        (EYE, EYE, {"every": 0}, ValueError, "`every` must be at least 1, got 0."),
+        (EYE, EYE, {"lr": ()}, ValueError, "`lr` must name at least one number, got none."),
+        (EYE, EYE, {"lr": (1, 0)}, ValueError, "`lr` must lie in (0, inf), got 0."),
+        (
+            EYE,
+            EYE,
+            {"lr": (1, 2)},
+            ValueError,
+            '`lr` must be one number with select="last", got 2 of them. Pass select="validation" to choose',
+        ),
+        (EYE, EYE, {"select": "best"}, ValueError, "`select` must be one of 'last', 'validation', 'test-best', got"),
+        (
+            EYE,
+            EYE,
+            {"select": "validation"},
+            ValueError,
+            "`validation_share` must hold out at least one sample, got 0.1 of 3 samples, which is none of any class",
+        ),
+        (
+            EYE,
+            EYE,
+            {"select": "validation", "validation_share": 1},
+            ValueError,
+            "`validation_share` must lie in (0, 1), got 1.",
+        ),
+        (
+            Features(torch.eye(3), torch.tensor([0, 1, 3])),
+            EYE,
+            {},
+            ValueError,
+            "`train.labels` must hold every class of `test.labels`, got none of class 2.",
+        ),
+        (
+            Features(torch.zeros(0, 3), torch.zeros(0).long()),
+            EYE,
+            {},
+            ValueError,
+            "`train.features` must hold at least one row and one column, got (0, 3).",
+        ),
     ],
 )
 def test_bad_calls(train: Features, test: Features, options: Any, kind: type[Exception], message: str) -> None:

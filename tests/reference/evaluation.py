@@ -53,3 +53,34 @@ def train_linear(
             optimizer.step()
         schedule.step()
     return layer.weight.detach(), layer.bias.detach()
+
+
+def alignment(query: Tensor, key: Tensor) -> float:
+    """Squared distance of every pair of unit vectors, coordinate by coordinate, averaged."""
+    distances = [_squared(x, y) for x, y in zip(_units(query), _units(key), strict=True)]
+    return math.fsum(distances) / len(distances)
+
+
+def uniformity(embeddings: Tensor, *, t: float) -> float:
+    """Logarithm of the mean of exp(-t d^2) over all unordered pairs."""
+    points = _units(embeddings)
+    potentials = [math.exp(-t * _squared(x, y)) for i, x in enumerate(points) for y in points[:i]]
+    return math.log(math.fsum(potentials) / len(potentials))
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """Singular values as roots of the eigenvalues of the Gram matrix, then exp of the entropy of their shares."""
+    x = embeddings.double().numpy()
+    gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+    values = [math.sqrt(max(float(value), 0.0)) for value in np.linalg.eigvalsh(gram)]
+    shares = [value / math.fsum(values) for value in values]
+    return math.exp(-math.fsum(share * math.log(share) for share in shares if share > 0))
+
+
+def _units(embeddings: Tensor) -> list[list[float]]:
+    rows = [[float(value) for value in row] for row in embeddings.double()]
+    return [[value / math.sqrt(math.fsum(v * v for v in row)) for value in row] for row in rows]
+
+
+def _squared(x: Sequence[float], y: Sequence[float]) -> float:
+    return math.fsum((a - b) ** 2 for a, b in zip(x, y, strict=True))

@@ -3,16 +3,69 @@
 Works on any `torch.nn.Module` that maps (N, C, T, V, M) to (N, D) and knows no pre-training method.
 """
 
+from skelcontrast.evaluation._probe import LinearProbeResult
+from skelcontrast.evaluation.clustering import KMeans, k_means, normalized_mutual_information
 from skelcontrast.evaluation.features import Features, SkeletonSource, extract_features
+from skelcontrast.evaluation.finetune import ClassifierResult, train_classifier
+from skelcontrast.evaluation.fusion import STREAM_WEIGHTS, Scores, WeightSearch, fuse, search_weights
+from skelcontrast.evaluation.health import (
+    alignment,
+    bank_contents,
+    dimension_spread,
+    effective_rank,
+    neighbor_precision,
+    own_key_share,
+    uniformity,
+)
 from skelcontrast.evaluation.knn import knn_accuracy, knn_predict
-from skelcontrast.evaluation.linear import LinearProbeResult, linear_probe
+from skelcontrast.evaluation.linear import linear_probe
+from skelcontrast.evaluation.logistic import logistic_probe
+from skelcontrast.evaluation.metrics import (
+    Interval,
+    Summary,
+    bootstrap_interval,
+    confusion_matrix,
+    per_class_accuracy,
+    summarize,
+    topk_accuracy,
+)
+from skelcontrast.evaluation.retrieval import Retrieval, retrieval
+from skelcontrast.evaluation.splits import semi_supervised_indices
 
 __all__ = [
+    "STREAM_WEIGHTS",
+    "ClassifierResult",
     "Features",
+    "Interval",
+    "KMeans",
     "LinearProbeResult",
+    "Retrieval",
+    "Scores",
     "SkeletonSource",
+    "Summary",
+    "WeightSearch",
+    "alignment",
+    "bank_contents",
+    "bootstrap_interval",
+    "confusion_matrix",
+    "dimension_spread",
+    "effective_rank",
     "extract_features",
+    "fuse",
+    "k_means",
     "knn_accuracy",
     "knn_predict",
     "linear_probe",
+    "logistic_probe",
+    "neighbor_precision",
+    "normalized_mutual_information",
+    "own_key_share",
+    "per_class_accuracy",
+    "retrieval",
+    "search_weights",
+    "semi_supervised_indices",
+    "summarize",
+    "topk_accuracy",
+    "train_classifier",
+    "uniformity",
 ]

@@ -1,12 +1,16 @@
 """Features of a frozen encoder: computed once, kept on the host, read by every protocol of this room."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast.evaluation._feature_cache import content_key, read_features, write_features
+from skelcontrast.evaluation._frozen import frozen
 from skelcontrast.skeleton import SkeletonLayout, Stream, to_stream
 
 
@@ -50,11 +54,17 @@ def extract_features(
     stream: Stream = "joint",
     layout: SkeletonLayout | None = None,
     device: torch.device | str | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Features:
     """Run a frozen encoder over a data set.
 
     The encoder works in evaluation mode, without gradients; afterwards each of its submodules is back in the mode it
     was in. No augmentation is applied and the order of the sequences is kept.
+
+    With a `cache` folder, features are stored under a key made of the encoder (its state and the structure that it
+    prints), of every number of the sequences and of the stream. A file found there is used only if its checksum holds
+    and a few sequences, run again, have the features it says; else it is made anew. So a setting of the encoder that
+    neither its state nor its printed form shows costs time, never a wrong feature.
 
     Args:
         encoder: Any module that maps (N, C, T, V, M) to (N, D).
@@ -64,6 +74,7 @@ def extract_features(
         stream: What the encoder sees of the sequences: joints, bones or motion.
         layout: Skeleton that the bone and motion streams are computed on. That of the data set unless given.
         device: Where the forward passes run. The encoder's own device unless given; the encoder is not moved.
+        cache: Folder to keep features in, made if absent; None to keep none. Files appear whole or not at all.
 
     Returns:
         The features (N, D), float32, and the labels (N,), both on the CPU.
@@ -71,6 +82,8 @@ def extract_features(
     Raises:
         TypeError: If `data` is neither a data set nor a floating point tensor, or the encoder returns no tensor.
         ValueError: If shapes, labels, layout or device do not fit together.
+        RuntimeError: If the encoder does not stand still: a submodule stays in training mode, batch norm works on the
+            statistics of the batch, or a buffer moves. Its buffers are put back.
 
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
@@ -89,30 +102,48 @@ def extract_features(
         _check.fail(owner, "layout", f"be given for the {stream} stream", None, hint="`data` names no layout.")
     where = _device(owner, encoder, device)
 
-    training = {module: module.training for module in encoder.modules()}
-    outputs: list[Tensor] = []
-    encoder.eval()
-    try:
-        with torch.inference_mode():
-            for rows in torch.split(torch.arange(len(classes)), batch_size):
-                x = read(rows).to(where)
-                if layout is not None:
-                    x = to_stream(x, stream, layout)
-                outputs.append(_output(owner, encoder(x), len(x)))
-    finally:
-        for module, flag in training.items():
-            module.training = flag
-    # Joined outside of inference mode, as an inference tensor could not be trained on later, and moved in one piece.
-    return Features(torch.cat(outputs).cpu(), classes)
+    def run(rows: Tensor) -> Tensor:
+        outputs = []
+        for part in torch.split(rows, batch_size):
+            x = read(part).to(where)
+            if layout is not None:
+                x = to_stream(x, stream, layout)
+            outputs.append(_output(owner, encoder(x), len(x)))
+        return torch.cat(outputs).cpu()
+
+    everything = torch.arange(len(classes))
+    with frozen(owner, encoder):
+        if cache is None:
+            features = run(everything)
+        else:
+            folder = Path(cache)
+            if folder.exists() and not folder.is_dir():
+                _check.fail(owner, "cache", "be a folder", f"the file {folder}")
+            path = folder / f"features-{content_key(encoder, read, len(classes), stream, layout)}.npz"
+            stored = read_features(path, len(classes))
+            if stored is not None and _agrees(stored, run):
+                features = stored
+            else:
+                features = run(everything)
+                write_features(path, features)
+    return Features(features, classes)
 
 
-def check_features(owner: str, name: str, value: object, *, width: int | None = None) -> Tensor:
+def encoder_device(encoder: nn.Module) -> torch.device | None:
+    """Return the device of an encoder; None if it has neither parameters nor buffers, and so is anywhere."""
+    first = next(encoder.parameters(), next(encoder.buffers(), None))
+    return None if first is None else first.device
+
+
+def check_features(
+    owner: str, name: str, value: object, *, width: int | None = None, why: str = "to match the training features"
+) -> Tensor:
     """Check features (N, D): a filled matrix of finite numbers, of the given width."""
     features = _check.tensor(owner, name, value)
     if width is None:
         _check.shape(owner, name, features, "N D")
     else:
-        _check.shape(owner, name, features, "N D", D=width, why="to match the training features")
+        _check.shape(owner, name, features, "N D", D=width, why=why)
     if not features.numel():
         _check.fail(owner, name, "hold at least one row and one column", _check.show(features.shape))
     finite = features.isfinite()
@@ -128,6 +159,36 @@ def check_labels(owner: str, name: str, value: object, *, rows: int, why: str) -
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         _check.fail(owner, name, "hold integers", labels.dtype, kind=TypeError)
     return _check.shape(owner, name, labels, "N", N=rows, why=why)
+
+
+def check_sets(owner: str, train: Features, test: Features, *, names: tuple[str, str] = ("train", "test")) -> None:
+    """Check two sets that belong together: filled, finite, of one width, on one device."""
+    width: int | None = None
+    for name, (features, labels) in zip(names, (train, test), strict=True):
+        why = f"to match `{names[0]}.features`"
+        width = check_features(owner, f"{name}.features", features, width=width, why=why).shape[1]
+        check_labels(owner, f"{name}.labels", labels, rows=len(features), why="to match its features")
+        for part, value in (("features", features), ("labels", labels)):
+            _check.same_device(owner, f"{name}.{part}", value, f"{names[0]}.features", train.features.device)
+
+
+def check_classes_present(
+    owner: str, train: Features, test: Features, *, names: tuple[str, str] = ("train", "test")
+) -> None:
+    """Check that the first set holds every class of the second: nobody could recognise one it has never seen."""
+    classes = torch.unique(test.labels)
+    absent = classes[~torch.isin(classes, train.labels)].tolist()
+    if absent:
+        got = f"none of class {', '.join(map(str, absent[:5]))}{' and others' if len(absent) > 5 else ''}"
+        _check.fail(owner, f"{names[0]}.labels", f"hold every class of `{names[1]}.labels`", got)
+
+
+def _agrees(stored: Tensor, run: Callable[[Tensor], Tensor]) -> bool:
+    """Tell whether a few sequences, run again, have the stored features, up to rounding on another device."""
+    rows = torch.linspace(0, len(stored) - 1, min(len(stored), 4)).round().long()
+    found = run(rows)
+    tolerance = 1e-3 * float(stored.abs().max())
+    return found.shape[1] == stored.shape[1] and torch.allclose(found, stored[rows], 0, tolerance, equal_nan=True)
 
 
 def _unpack(
@@ -155,16 +216,14 @@ def _unpack(
 
 def _device(owner: str, encoder: nn.Module, device: torch.device | str | None) -> torch.device:
     """Return the device to run on: the given one, if the encoder is there, else the encoder's."""
-    first = next(encoder.parameters(), next(encoder.buffers(), None))
-    home = torch.device("cpu") if first is None else first.device
+    home = encoder_device(encoder)
     if device is None:
-        return home
+        return home or torch.device("cpu")
     wanted = torch.device(device)
-    if first is not None and (wanted.type != home.type or wanted.index not in (None, home.index)):
-        _check.fail(
-            owner, "device", f"be the device of `encoder` ({home})", wanted, hint="Move the encoder there first."
-        )
-    return home if first is not None else wanted
+    if home is not None and (wanted.type != home.type or wanted.index not in (None, home.index)):
+        hint = "Move the encoder there first."
+        _check.fail(owner, "device", f"be the device of `encoder` ({home})", wanted, hint=hint)
+    return home or wanted
 
 
 def _output(owner: str, output: object, rows: int) -> Tensor:

@@ -1,12 +1,16 @@
 """Nearest-neighbour classification of features: no parameters, no training, the quickest look at a representation."""
 
+from collections.abc import Sequence
+from typing import overload
+
 import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
-from skelcontrast.evaluation.features import Features, check_features, check_labels
+from skelcontrast.evaluation.features import Features, check_classes_present, check_features, check_labels, check_sets
 
 
+@overload
 def knn_predict(
     train_features: Tensor,
     train_labels: Tensor,
@@ -15,7 +19,30 @@ def knn_predict(
     k: int = 1,
     temperature: float | None = None,
     chunk_size: int = 4096,
-) -> Tensor:
+) -> Tensor: ...
+
+
+@overload
+def knn_predict(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    *,
+    k: Sequence[int],
+    temperature: float | None = None,
+    chunk_size: int = 4096,
+) -> dict[int, Tensor]: ...
+
+
+def knn_predict(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    *,
+    k: int | Sequence[int] = 1,
+    temperature: float | None = None,
+    chunk_size: int = 4096,
+) -> Tensor | dict[int, Tensor]:
     r"""Classify by the `k` most similar training features.
 
     Similarity is the cosine. Each neighbour votes for its class, with weight 1 or, given a temperature t, with weight
@@ -25,13 +52,13 @@ def knn_predict(
         train_features: Features (N, D) of the training set, of any length above zero.
         train_labels: Classes (N,) of the training set, any integers.
         test_features: Features (L, D) to classify.
-        k: Number of neighbours, in [1, N].
+        k: Number of neighbours, in [1, N]; or several such numbers, for which the features are compared only once.
         temperature: Temperature of the weights, above zero; None for votes of equal weight.
         chunk_size: Rows of either set compared at a time. At most chunk_size x chunk_size similarities are held;
             the predictions do not depend on it, but for the order among exactly equal similarities.
 
     Returns:
-        Predicted classes (L,), int64, on the device of the features.
+        Predicted classes (L,), int64, on the device of the features; for several `k`, a dict of these.
 
     Raises:
         TypeError: If features are not floating point tensors or labels not integers.
@@ -51,6 +78,8 @@ def knn_predict(
         tensor([0])
         >>> knn_predict(train, labels, test, k=3, temperature=0.1)
         tensor([1])
+        >>> knn_predict(train, labels, test, k=(1, 3))
+        {1: tensor([1]), 3: tensor([0])}
     """
     owner = "knn_predict"
     check_features(owner, "train_features", train_features)
@@ -58,48 +87,77 @@ def knn_predict(
     check_labels(owner, "train_labels", train_labels, rows=len(train_features), why="to match `train_features`")
     _check.same_device(owner, "test_features", test_features, "train_features", train_features.device)
     _check.same_device(owner, "train_labels", train_labels, "train_features", train_features.device)
-    _check.integer(owner, "k", k, 1, len(train_features), hint="There are no more training features than that.")
+    numbers = _numbers(owner, k, len(train_features))
     _check.integer(owner, "chunk_size", chunk_size, 1)
     if temperature is not None:
         _check.interval(owner, "temperature", temperature, 0, open_low=True, open_high=True)
 
     train = nn.functional.normalize(train_features.float(), dim=1)
     classes, class_index = torch.unique(train_labels, return_inverse=True)
-    predictions = []
+    predictions: dict[int, list[Tensor]] = {number: [] for number in numbers}
     for test in torch.split(test_features, chunk_size):
-        similarity, rows = _nearest(nn.functional.normalize(test.float(), dim=1), train, k, chunk_size)
-        winners = _vote(similarity, class_index[rows], len(classes), temperature)
-        predictions.append(classes[winners])
-    return torch.cat(predictions).long()
+        similarity, rows = _nearest(nn.functional.normalize(test.float(), dim=1), train, max(numbers), chunk_size)
+        for number, parts in predictions.items():
+            near, near_classes = similarity[:, :number], class_index[rows[:, :number]]
+            parts.append(classes[_vote(near, near_classes, len(classes), temperature)])
+    joined = {number: torch.cat(parts).long() for number, parts in predictions.items()}
+    return joined[k] if isinstance(k, int) else joined
 
 
-def knn_accuracy(train: Features, test: Features, *, k: int = 1, temperature: float | None = None) -> float:
+@overload
+def knn_accuracy(train: Features, test: Features, *, k: int = 1, temperature: float | None = None) -> float: ...
+
+
+@overload
+def knn_accuracy(
+    train: Features, test: Features, *, k: Sequence[int], temperature: float | None = None
+) -> dict[int, float]: ...
+
+
+def knn_accuracy(
+    train: Features, test: Features, *, k: int | Sequence[int] = 1, temperature: float | None = None
+) -> float | dict[int, float]:
     """Return the share of test features that `knn_predict` classifies rightly.
 
     Args:
         train: Features (N, D) and classes (N,) of the training set.
-        test: Features (L, D) and classes (L,) of the test set.
-        k: Number of neighbours, in [1, N].
+        test: Features (L, D) and classes (L,) of the test set, each of them a class of the training set.
+        k: Number of neighbours, in [1, N]; or several such numbers, for which the features are compared only once.
         temperature: Temperature of the weighted vote, above zero; None for votes of equal weight.
 
     Returns:
-        Accuracy in [0, 1].
+        Accuracy in [0, 1]; for several `k`, a dict of these.
 
     Raises:
         TypeError: If features are not floating point tensors or labels not integers.
-        ValueError: As `knn_predict`, and if the test labels do not match the test features.
+        ValueError: As `knn_predict`, if the test labels do not match the test features, and if the training set lacks
+            a class of the test set.
 
     Example:
         >>> train = Features(torch.eye(2), torch.tensor([0, 1]))
         >>> test = Features(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.5], [0.3, 0.4]]), torch.tensor([0, 1, 1, 1]))
         >>> knn_accuracy(train, test)
         0.75
+        >>> knn_accuracy(train, test, k=(1, 2))
+        {1: 0.75, 2: 0.75}
     """
-    labels = check_labels(
-        "knn_accuracy", "test.labels", test.labels, rows=len(test.features), why="to match its features"
-    )
-    predictions = knn_predict(train.features, train.labels, test.features, k=k, temperature=temperature)
-    return float((predictions == labels.to(predictions.device)).double().mean())
+    owner = "knn_accuracy"
+    check_sets(owner, train, test)
+    check_classes_present(owner, train, test)
+    numbers = _numbers(owner, k, len(train.features))
+    found = knn_predict(train.features, train.labels, test.features, k=numbers, temperature=temperature)
+    accuracy = {number: float((classes == test.labels).double().mean()) for number, classes in found.items()}
+    return accuracy[k] if isinstance(k, int) else accuracy
+
+
+def _numbers(owner: str, k: int | Sequence[int], rows: int) -> tuple[int, ...]:
+    """Return the numbers of neighbours as a tuple, whether one was given or several."""
+    numbers = tuple(k) if isinstance(k, Sequence) else (k,)
+    if not numbers:
+        _check.fail(owner, "k", "name at least one number of neighbours", "none")
+    for number in numbers:
+        _check.integer(owner, "k", number, 1, rows, hint="There are no more training features than that.")
+    return numbers
 
 
 def _nearest(test: Tensor, train: Tensor, k: int, chunk_size: int) -> tuple[Tensor, Tensor]:

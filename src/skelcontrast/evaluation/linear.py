@@ -1,29 +1,24 @@
 """The linear protocol: one linear layer trained on features that were computed once."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal
 
-import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.evaluation.features import Features, check_features, check_labels
+from skelcontrast.evaluation._heads import Schedule, best_heads, train_heads
+from skelcontrast.evaluation._probe import (
+    LinearProbeResult,
+    Scaled,
+    checked_classes,
+    result,
+    scaled,
+    settings,
+    validation_rows,
+)
+from skelcontrast.evaluation.features import Features
 
-
-class LinearProbeResult(NamedTuple):
-    """A trained linear classifier and what it says about the test set.
-
-    Attributes:
-        accuracy: Share of test features classified rightly after the last epoch, in [0, 1].
-        weight: Weight (num_classes, D); logits are ``features @ weight.T + bias``.
-        bias: Bias (num_classes,).
-        predictions: Predicted classes (L,) of the test features, int64.
-    """
-
-    accuracy: float
-    weight: Tensor
-    bias: Tensor
-    predictions: Tensor
+Select = Literal["last", "validation", "test-best"]
 
 
 def linear_probe(
@@ -33,10 +28,13 @@ def linear_probe(
     num_classes: int | None = None,
     epochs: int = 100,
     batch_size: int = 128,
-    lr: float = 3.0,
+    lr: float | Sequence[float] = 3.0,
     milestones: Sequence[int] = (80,),
     gamma: float = 0.1,
     momentum: float = 0.9,
+    select: Select = "last",
+    validation_share: float = 0.1,
+    every: int = 5,
     standardize: bool = False,
     seed: int = 0,
 ) -> LinearProbeResult:
@@ -44,120 +42,100 @@ def linear_probe(
 
     Softmax cross-entropy by stochastic gradient descent with momentum and no weight decay, weights drawn from
     N(0, 0.02) and biases zero. The defaults are the schedule of AimCLR's released code. The encoder is not run again,
-    so a probe takes seconds.
+    so a probe takes seconds. Several learning rates are trained in one run, on the same batches.
+
+    Which classifier is reported is said by `select`:
+
+    - `"last"`: the one after the last epoch; there is one learning rate.
+    - `"validation"`: learning rate and epoch are chosen on a part held out of the training set, class by class; then
+      a classifier is trained on the whole training set with that learning rate, up to that epoch of the schedule.
+    - `"test-best"`: learning rate and epoch are chosen on the test set, as the released code does. The accuracy is
+      then too high by construction: a table should say that it was used.
 
     Args:
         train: Features (N, D) and classes (N,) in [0, num_classes).
-        test: Features (L, D) and classes (L,) in [0, num_classes).
+        test: Features (L, D) and classes (L,) in [0, num_classes), each of them a class of the training set.
         num_classes: Number of classes; one more than the greatest label unless given.
         epochs: Passes over the training features, each in a new order.
         batch_size: Features per step; the last batch of an epoch may be smaller.
-        lr: Learning rate, above zero.
+        lr: Learning rate, above zero; or several, for `"validation"` or `"test-best"` to choose from.
         milestones: Numbers of epochs after which the learning rate is multiplied by `gamma`.
         gamma: Factor on the learning rate, in (0, 1].
         momentum: Momentum, in [0, 1).
+        select: Which of the trained classifiers is reported.
+        validation_share: Share of each class that `"validation"` holds out, in (0, 1).
+        every: Epochs between two looks at the validation or test accuracy; the last epoch is always looked at.
         standardize: Whether features are first brought to zero mean and unit variance over the training set, which
             makes the learning rate fit features of any scale. The returned weight and bias apply to the features as
             they were given.
-        seed: Seed of the weights and of the order of the features; the global generators are not touched.
+        seed: Seed of the weights, of the order of the features and of the part held out; the global generators are
+            not touched.
 
     Returns:
-        Accuracy of the last epoch, weight, bias and predictions.
+        The classifier, its accuracy, predictions and logits on the test set, and how it was chosen.
 
     Raises:
         TypeError: If features are not floating point tensors or labels not integers.
-        ValueError: If shapes do not match, features are not finite, a label or an option is out of range.
+        ValueError: If shapes do not match, features are not finite, a label or an option is out of range, the
+            training set lacks a class of the test set, or there are several learning rates and no way to choose.
         RuntimeError: If the weights overflow, since the learning rate is too high for these features.
 
     Note:
         Deviates from the released code, which drops the last partial batch of an epoch and reports the best test
-        accuracy of all epochs; here every feature is seen in each epoch and the last epoch counts.
+        accuracy of all epochs; here every feature is seen in each epoch and, by default, the last epoch counts.
 
     References:
         Guo et al., "Contrastive Learning from Extremely Augmented Skeleton Sequences for Self-Supervised Action
         Recognition", AAAI 2022, Section 4.2, linear evaluation protocol.
 
     Example:
+        >>> import torch
         >>> train = Features(torch.tensor([[1.0], [2.0], [-1.0], [-2.0]]), torch.tensor([0, 0, 1, 1]))
         >>> test = Features(torch.tensor([[3.0], [-3.0]]), torch.tensor([0, 0]))
-        >>> result = linear_probe(train, test)
-        >>> result.predictions, result.accuracy
+        >>> probe = linear_probe(train, test)
+        >>> probe.predictions, probe.accuracy
         (tensor([0, 1]), 0.5)
+        >>> probe = linear_probe(train, test, lr=(0.1, 3.0), select="validation", validation_share=0.5)
+        >>> probe.choices, probe.setting
+        ({0.1: 1.0, 3.0: 1.0}, 0.1)
     """
     owner = "linear_probe"
-    num_classes = _check_sets(owner, train, test, num_classes)
+    num_classes = checked_classes(owner, train, test, num_classes)
     _check.integer(owner, "epochs", epochs, 1)
     _check.integer(owner, "batch_size", batch_size, 1)
-    _check.interval(owner, "lr", lr, 0, open_low=True, open_high=True)
+    _check.integer(owner, "every", every, 1)
+    rates = settings(owner, "lr", lr)
     _check.interval(owner, "gamma", gamma, 0, 1, open_low=True)
     _check.interval(owner, "momentum", momentum, 0, 1, open_high=True)
+    _check.choice(owner, "select", select, ("last", "validation", "test-best"))
+    if select == "last" and len(rates) > 1:
+        hint = 'Pass select="validation" to choose among several.'
+        _check.fail(owner, "lr", 'be one number with select="last"', f"{len(rates)} of them", hint=hint)
 
-    x = train.features.detach().float()
-    shift, scale = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
-    if standardize:
-        scale, shift = torch.std_mean(x, dim=0, correction=0)
-        scale = scale.where(scale > 1e-6 * shift.abs(), 1.0)  # a feature that is constant up to rounding stays so
-        x = (x - shift) / scale
-    rates = [lr * gamma ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs)]
-    weight, bias = _descend(x, train.labels.long(), num_classes, rates, batch_size, momentum, seed)
-
-    weight = weight / scale
-    bias = bias - weight @ shift
+    data = scaled(train, test, standardize=standardize)
+    factors = tuple(gamma ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs))
+    schedule = Schedule(factors, batch_size, momentum, seed)
+    rate, epoch, choices = rates[0], epochs, {}
+    if select != "last":
+        watched = _watched(owner, data, select, validation_share, seed)
+        found = best_heads(*watched, num_classes, rates, schedule, every=every)
+        choices = {rate: one.accuracy for rate, one in zip(rates, found, strict=True)}
+        best = max(range(len(rates)), key=lambda head: found[head].accuracy)  # the first of equals
+        rate, epoch, weight, bias = rates[best], found[best].epoch, found[best].weight, found[best].bias
+    if select != "test-best":
+        heads = train_heads(data.x, data.labels, num_classes, [rate], schedule._replace(factors=factors[:epoch]))
+        weight, bias = heads.weight[0], heads.bias[0]
     if not (weight.isfinite().all() and bias.isfinite().all()):
-        hint = "Use standardize=True or a lower rate."
-        _check.fail(
-            owner,
-            "lr",
-            "be low enough for these features",
-            f"weights that are not finite at {lr:g}",
-            hint=hint,
-            kind=RuntimeError,
-        )
-    predictions = (test.features.detach().float() @ weight.T + bias).argmax(dim=1)
-    accuracy = float((predictions == test.labels).double().mean())
-    return LinearProbeResult(accuracy, weight, bias, predictions)
+        hint, got = "Use standardize=True or a lower rate.", f"weights that are not finite at {rate:g}"
+        _check.fail(owner, "lr", "be low enough for these features", got, hint=hint, kind=RuntimeError)
+    return result(data, weight, bias, setting=rate, epoch=epoch, choices=choices)
 
 
-def _descend(
-    x: Tensor, labels: Tensor, num_classes: int, rates: Sequence[float], batch_size: int, momentum: float, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return weight (num_classes, D) and bias (num_classes,) after one epoch per learning rate.
-
-    The gradient of softmax cross-entropy is written out, (softmax - target) / batch, since a step this small would
-    spend most of its time in automatic differentiation and the optimiser. Bias and weight are one matrix.
-    """
-    # Drawn on the host, so that a seed means the same on every device.
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(num_classes, x.shape[1], generator=generator) * 0.02
-    parameters = torch.cat([drawn, torch.zeros(num_classes, 1)], dim=1).to(x.device)
-    velocity = torch.zeros_like(parameters)
-    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
-    with torch.no_grad():
-        for rate in rates:
-            order = torch.randperm(len(x), generator=generator).to(x.device)
-            for rows in torch.split(order, batch_size):
-                inputs, target = x[rows], labels[rows]
-                error = (inputs @ parameters.T).softmax(dim=1)
-                error.scatter_add_(1, target[:, None], error.new_full((len(rows), 1), -1.0))
-                velocity.mul_(momentum).addmm_(error.T, inputs, alpha=1 / len(rows))
-                parameters.sub_(velocity, alpha=rate)
-    return parameters[:, :-1], parameters[:, -1]
-
-
-def _check_sets(owner: str, train: Features, test: Features, num_classes: int | None) -> int:
-    """Check both sets and return the number of classes."""
-    check_features(owner, "train.features", train.features)
-    check_features(owner, "test.features", test.features, width=train.features.shape[1])
-    sets = {"train.labels": train, "test.labels": test}
-    for name, (features, labels) in sets.items():
-        check_labels(owner, name, labels, rows=len(features), why="to match its features")
-        _check.same_device(owner, name, labels, "train.features", train.features.device)
-    _check.same_device(owner, "test.features", test.features, "train.features", train.features.device)
-    count = 1 + max(int(labels.max()) for _, labels in sets.values()) if num_classes is None else num_classes
-    if num_classes is not None:
-        _check.integer(owner, "num_classes", num_classes, 1)
-    for name, (_, labels) in sets.items():
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= count:
-            _check.fail(owner, name, f"lie in [0, {count - 1}]", f"labels from {low} to {high}")
-    return count
+def _watched(
+    owner: str, data: Scaled, select: Select, share: float, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the features and classes to train on, and those that a classifier is chosen by."""
+    if select == "test-best":
+        return data.x, data.labels, data.test_x, data.test_labels
+    kept, out = validation_rows(owner, data.labels, share, seed=seed)
+    return data.x[kept], data.labels[kept], data.x[out], data.labels[out]

@@ -1,0 +1,247 @@
+"""The health of a contrastive run: has the representation collapsed, and what are its positives and negatives worth?
+
+All functions take tensors and know no method, so they can be called on any batch of any loop, during training too.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skelcontrast import _check
+from skelcontrast.evaluation.features import check_features, check_labels
+
+
+def alignment(query: Tensor, key: Tensor) -> float:
+    """Return the mean squared distance between two views of the same samples, on the unit sphere.
+
+    0 where all views agree, 2 where they are unrelated. It is 2 - 2 cosine, so 0 is also what a collapsed encoder
+    reaches: read it beside `uniformity`.
+
+    Args:
+        query: Embeddings (N, D) of one view; brought to length one here.
+        key: Embeddings (N, D) of the other view of the same samples; likewise.
+
+    Raises:
+        TypeError: If an argument is not a floating point tensor.
+        ValueError: If shapes do not match, or an embedding is not finite.
+
+    References:
+        Wang and Isola, Understanding Contrastive Representation Learning through Alignment and Uniformity on the
+        Hypersphere, ICML 2020, with exponent 2.
+
+    Example:
+        The first pair agrees, the second is at a right angle, 2 apart when squared:
+
+        >>> alignment(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
+        1.0
+    """
+    check_features("alignment", "query", query)
+    check_features("alignment", "key", key)
+    _check.shape("alignment", "key", key, "N D", N=query.shape[0], D=query.shape[1], why="to match `query`")
+    return float((_unit(query) - _unit(key)).square().sum(dim=1).mean())
+
+
+def uniformity(embeddings: Tensor, *, t: float = 2.0, chunk_size: int = 4096) -> float:
+    r"""Return the logarithm of the mean Gaussian potential of all pairs, on the unit sphere.
+
+    0 where all embeddings are one point, that is after a collapse; about -4 at best for t = 2 and many dimensions,
+    since most pairs are then at a right angle, :math:`\log \exp(-2 \cdot 2)`.
+
+    Args:
+        embeddings: Embeddings (N, D) of different samples, N at least 2; brought to length one here.
+        t: Sharpness of the potential exp(-t * squared distance), positive.
+        chunk_size: Rows compared with all others at a time; changes memory, not the value.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If there are fewer than two embeddings, one is not finite, or an option is out of range.
+
+    References:
+        Wang and Isola, ICML 2020 (see `alignment`).
+
+    Example:
+        Two opposite points are 4 apart when squared, so it is log exp(-2 * 4):
+
+        >>> round(uniformity(torch.tensor([[1.0], [-1.0]])), 4)
+        -8.0
+    """
+    check_features("uniformity", "embeddings", embeddings)
+    _check.interval("uniformity", "t", t, 0, open_low=True, open_high=True)
+    _check.integer("uniformity", "chunk_size", chunk_size, 1)
+    if len(embeddings) < 2:
+        _check.fail("uniformity", "embeddings", "hold at least 2 rows", len(embeddings))
+    points = _unit(embeddings)
+    sums = []
+    for start in range(0, len(points), chunk_size):
+        # |x - y|^2 = 2 - 2 x.y between unit vectors; a point's distance to itself is taken out.
+        log_potential = t * (2 * points[start : start + chunk_size] @ points.T - 2)
+        log_potential.diagonal(start).fill_(-torch.inf)
+        sums.append(log_potential.flatten().logsumexp(dim=0))
+    pairs = len(points) * (len(points) - 1)
+    return float(torch.stack(sums).logsumexp(dim=0)) - math.log(pairs)
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    r"""Return how many dimensions the embeddings really use: exp of the entropy of their singular values.
+
+    From 1 (all on a line through the origin, which a collapse is) to min(N, D) (singular values all equal). With
+    :math:`p_i = \sigma_i / \sum_j \sigma_j` it is :math:`\exp(-\sum_i p_i \log p_i)`. Nothing is centred first, so
+    features that are never negative, such as an encoder's, have a lower value than embeddings behind a head.
+
+    Args:
+        embeddings: Embeddings or features (N, D). Take N well above D, or N bounds the value.
+
+    Raises:
+        TypeError: If `embeddings` is not a floating point tensor.
+        ValueError: If it is not of rank 2, empty, or not finite.
+
+    References:
+        Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007; Garrido et al.,
+        RankMe, ICML 2023.
+
+    Example:
+        Singular values 2, 1, 1 are shares 1/2, 1/4, 1/4, whose entropy is 3/2 ln 2; so 2 to the 3/2:
+
+        >>> round(effective_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0]))), 4)
+        2.8284
+    """
+    check_features("effective_rank", "embeddings", embeddings)
+    values = torch.linalg.svdvals(embeddings.detach().float())
+    shares = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def dimension_spread(embeddings: Tensor) -> Tensor:
+    """Return the standard deviation of every dimension on the unit sphere, in units of 1 / sqrt(D).
+
+    About 1 everywhere where directions are spread evenly, 0 everywhere after a collapse, 0 in some dimensions where
+    these died.
+
+    Args:
+        embeddings: Embeddings (N, D) of different samples; brought to length one here.
+
+    Returns:
+        Spread (D,), on the device of the embeddings.
+
+    Raises:
+        TypeError: If `embeddings` is not a floating point tensor.
+        ValueError: If it is not of rank 2, empty, or not finite.
+
+    References:
+        Chen and He, Exploring Simple Siamese Representation Learning, CVPR 2021, Section 4.1.
+
+    Example:
+        Four directions in a plane have variance 1/2 in each coordinate; the third coordinate is dead:
+
+        >>> points = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+        >>> dimension_spread(points).square()
+        tensor([1.5000, 1.5000, 0.0000])
+    """
+    check_features("dimension_spread", "embeddings", embeddings)
+    points = _unit(embeddings)
+    return points.std(dim=0, correction=0) * math.sqrt(points.shape[1])
+
+
+def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
+    """Return which sample lies in every row of a first-in-first-out bank, so that nothing need be stored beside it.
+
+    Args:
+        seen: What is known of the samples, such as their positions in the data set (S,), integers, in the order in
+            which their keys were enqueued. The last `size` of them are enough.
+        size: Number of rows of the bank, K.
+        pointer: Row that the next key takes, ``MemoryQueue.pointer``.
+
+    Returns:
+        What lies in each row (K,), int64, on the device of `seen`; -1 in rows that were filled before `seen` begins.
+
+    Raises:
+        TypeError: If `seen` does not hold integers.
+        ValueError: If it is not of rank 1, or a number is out of range.
+
+    Example:
+        Five samples went through a bank of four. The fifth, 14, took row 0 again, so the next row is 1:
+
+        >>> bank_contents(torch.tensor([10, 11, 12, 13, 14]), size=4, pointer=1)
+        tensor([14, 11, 12, 13])
+        >>> bank_contents(torch.tensor([10, 11]), size=4, pointer=2)
+        tensor([10, 11, -1, -1])
+    """
+    owner = "bank_contents"
+    _integers(owner, "seen", seen, empty=True)
+    _check.integer(owner, "size", size, 1)
+    first_free = _check.integer(owner, "pointer", int(pointer), 0, size - 1)
+    recent = seen[-size:]
+    rows = (first_free - len(recent) + torch.arange(len(recent), device=seen.device)) % size
+    return torch.full((size,), -1, device=seen.device).index_copy_(0, rows, recent.long())
+
+
+def neighbor_precision(neighbors: Tensor, labels: Tensor, bank_labels: Tensor) -> float:
+    """Return the share of mined neighbours that are of their query's class.
+
+    Compare it with the share of the class in the bank, which is what neighbours drawn blindly would reach.
+
+    Args:
+        neighbors: Rows of the bank (N, P), as `losses.nearest_neighbors` returns them.
+        labels: Classes (N,) of the queries.
+        bank_labels: Classes (K,) of what lies in the bank, -1 where that is unknown; such a neighbour counts as wrong.
+
+    Raises:
+        TypeError: If an argument does not hold integers.
+        ValueError: If shapes do not match, or there are no neighbours.
+
+    Example:
+        Of the first query's neighbours one is of its class 5, of the second's both are of its class 6:
+
+        >>> bank_labels = torch.tensor([5, 6, 6, -1])
+        >>> neighbor_precision(torch.tensor([[0, 3], [1, 2]]), torch.tensor([5, 6]), bank_labels)
+        0.75
+    """
+    owner = "neighbor_precision"
+    _integers(owner, "neighbors", neighbors, "N P")
+    check_labels(owner, "labels", labels, rows=len(neighbors), why="to match `neighbors`")
+    _integers(owner, "bank_labels", bank_labels)
+    low, high = int(neighbors.min()), int(neighbors.max())
+    if low < 0 or high >= len(bank_labels):
+        must = f"lie in [0, {len(bank_labels) - 1}], the rows of `bank_labels`"
+        _check.fail(owner, "neighbors", must, f"rows from {low} to {high}")
+    found = bank_labels[neighbors]
+    return float(((found == labels[:, None]) & (found >= 0)).double().mean())
+
+
+def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
+    """Return the share of the bank that holds older keys of the query itself, averaged over the queries.
+
+    Those are false negatives: the loss pushes a query away from itself. 0 is healthy. Times K it is how many keys of
+    its own a query meets: on average c, if the bank is c times as large as the data set.
+
+    Args:
+        samples: Which samples the queries are (N,), integers.
+        bank_samples: Which samples lie in the bank (K,), -1 where that is unknown, as from `bank_contents`.
+
+    Raises:
+        TypeError: If an argument does not hold integers.
+        ValueError: If an argument is not of rank 1, or is empty.
+
+    Example:
+        Sample 7 is in two of four rows, sample 8 in none:
+
+        >>> own_key_share(torch.tensor([7, 8]), torch.tensor([7, 9, 7, -1]))
+        0.25
+    """
+    _integers("own_key_share", "samples", samples)
+    _integers("own_key_share", "bank_samples", bank_samples)
+    return float((samples[:, None] == bank_samples).double().mean())
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    return functional.normalize(embeddings.detach().float(), dim=1)
+
+
+def _integers(owner: str, name: str, value: object, axes: str = "N", *, empty: bool = False) -> None:
+    """Check integers of the given rank, at least one of them unless told otherwise."""
+    numbers = _check.shape(owner, name, _check.tensor(owner, name, value, floating=False), axes)
+    check_labels(owner, name, numbers.flatten(), rows=numbers.numel(), why="")
+    if not empty and not numbers.numel():
+        _check.fail(owner, name, "hold at least one number", _check.show(numbers.shape))

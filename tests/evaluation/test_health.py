@@ -1,0 +1,175 @@
+"""Health of a run: against plain oracles, at the ends of every scale, beside a real bank, and the messages."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.reference import evaluation as reference
+from torch import Tensor
+from torch.nn import functional
+
+from skelcontrast.evaluation import (
+    alignment,
+    bank_contents,
+    dimension_spread,
+    effective_rank,
+    neighbor_precision,
+    own_key_share,
+    uniformity,
+)
+from skelcontrast.memory import MemoryQueue
+
+
+def draw(rows: int, width: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("rows", "width"), [(2, 3), (17, 5), (9, 1)])
+def test_alignment_and_uniformity_agree_with_the_oracle(rows: int, width: int) -> None:
+    x, y = draw(rows, width), draw(rows, width, 1)
+    assert alignment(x, y) == pytest.approx(reference.alignment(x, y), abs=1e-5)
+    for t in (0.5, 2.0):
+        assert uniformity(x, t=t) == pytest.approx(reference.uniformity(x, t=t), abs=1e-5)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 16, 17, 1000])
+def test_uniformity_in_parts(chunk_size: int) -> None:
+    x = draw(17, 6)
+    assert uniformity(x, chunk_size=chunk_size) == pytest.approx(uniformity(x), abs=1e-5)
+
+
+def test_the_ends_of_the_scales() -> None:
+    one_point = torch.ones(64, 32)
+    spread = functional.normalize(draw(4096, 32), dim=1)
+    assert alignment(one_point, 2 * one_point) == 0
+    assert uniformity(one_point) == pytest.approx(0, abs=1e-5)
+    assert effective_rank(one_point) == pytest.approx(1, abs=1e-3)
+    assert dimension_spread(one_point).max() < 1e-5
+    assert alignment(spread[:2048], spread[2048:]) == pytest.approx(2, abs=0.05)
+    assert -4 < uniformity(spread) < -3.5
+    assert 31 < effective_rank(spread) <= 32
+    torch.testing.assert_close(dimension_spread(spread), torch.ones(32), rtol=0.05, atol=0)
+    assert effective_rank(torch.zeros(4, 4)) == 1
+
+
+@pytest.mark.parametrize(("rows", "width"), [(6, 4), (3, 9)])
+def test_effective_rank_and_spread_agree_with_the_oracle(rows: int, width: int) -> None:
+    x = draw(rows, width)
+    assert effective_rank(x) == pytest.approx(reference.effective_rank(x), rel=1e-4)
+    unit = (x.double() / x.double().norm(dim=1, keepdim=True)).numpy()
+    expected = torch.from_numpy(np.asarray(unit.std(axis=0) * np.sqrt(width))).float()
+    torch.testing.assert_close(dimension_spread(x), expected)
+
+
+def test_rank_counts_the_dimensions_in_use() -> None:
+    assert effective_rank(torch.eye(5)[:, [0, 1, 2]]) == pytest.approx(3)
+    assert effective_rank(draw(50, 1) @ draw(1, 20)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (3, 3, 3), (5, 5, 5, 2), (7,)])
+def test_contents_are_those_of_a_real_bank(sizes: tuple[int, ...]) -> None:
+    bank, seen, number = MemoryQueue(7, 1), [], 0
+    for size in sizes:
+        batch = torch.arange(number, number + size)
+        bank.enqueue(batch.float()[:, None] + 100)
+        seen.append(batch)
+        number += size
+    found = bank_contents(torch.cat(seen), size=7, pointer=bank.pointer)
+    filled = found >= 0
+    assert int(filled.sum()) == min(number, 7)
+    assert torch.equal(bank.keys.flatten()[filled], found[filled] + 100.0)
+    last = bank_contents(torch.cat(seen)[-4:], size=7, pointer=bank.pointer)
+    assert set(last.tolist()) == set(torch.cat(seen)[-4:].tolist()) | {-1}
+
+
+def test_nothing_seen_is_nothing_known() -> None:
+    assert bank_contents(torch.empty(0, dtype=torch.long), size=3, pointer=2).tolist() == [-1, -1, -1]
+
+
+def test_an_unknown_neighbour_is_no_hit_for_an_unknown_query() -> None:
+    assert neighbor_precision(torch.tensor([[0]]), torch.tensor([-1]), torch.tensor([-1])) == 0
+
+
+def test_a_bank_as_large_as_the_data_holds_one_own_key() -> None:
+    samples = torch.randperm(20)
+    assert own_key_share(samples, torch.randperm(20)) * 20 == pytest.approx(1)
+
+
+def test_no_gradient_is_asked_for() -> None:
+    x = draw(5, 3).requires_grad_()
+    values: list[Any] = [alignment(x, x), uniformity(x), effective_rank(x)]
+    assert all(type(value) is float for value in values)
+    assert not dimension_spread(x).requires_grad
+
+
+NOT_A_TENSOR: Any = [0.0]
+X = torch.zeros(4, 3)
+L = torch.zeros(4, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (
+            lambda: alignment(X, X[:3]),
+            ValueError,
+            "alignment: `key` must have shape (4, 3) to match `query`, got (3, 3)",
+        ),
+        (lambda: alignment(NOT_A_TENSOR, X), TypeError, "alignment: `query` must be a torch.Tensor, got list."),
+        (
+            lambda: alignment(X, X / 0),
+            ValueError,
+            "alignment: `key` must be finite, got NaN or infinity in 4 of 4 rows.",
+        ),
+        (lambda: uniformity(X[:1]), ValueError, "uniformity: `embeddings` must hold at least 2 rows, got 1."),
+        (lambda: uniformity(X, t=0), ValueError, "uniformity: `t` must lie in (0, inf), got 0."),
+        (lambda: uniformity(X, chunk_size=0), ValueError, "uniformity: `chunk_size` must be at least 1, got 0."),
+        (lambda: effective_rank(L), TypeError, "effective_rank: `embeddings` must be floating point, got torch.int64."),
+        (lambda: effective_rank(X[0]), ValueError, "effective_rank: `embeddings` must have shape (N, D), got (3,)."),
+        (
+            lambda: dimension_spread(X[:0]),
+            ValueError,
+            "`embeddings` must hold at least one row and one column, got (0, ",
+        ),
+        (
+            lambda: bank_contents(X[0], size=4, pointer=0),
+            TypeError,
+            "bank_contents: `seen` must hold integers, got torch",
+        ),
+        (lambda: bank_contents(L[None], size=4, pointer=0), ValueError, "`seen` must have shape (N,), got (1, 4)."),
+        (lambda: bank_contents(L, size=0, pointer=0), ValueError, "bank_contents: `size` must be at least 1, got 0."),
+        (lambda: bank_contents(L, size=4, pointer=4), ValueError, "`pointer` must lie in [0, 3], got 4."),
+        (lambda: neighbor_precision(L, L, L), ValueError, "`neighbors` must have shape (N, P), got (4,)."),
+        (
+            lambda: neighbor_precision(L[:0, None], L, L),
+            ValueError,
+            "`neighbors` must hold at least one number, got (0, 1)",
+        ),
+        (
+            lambda: neighbor_precision(L[:, None], L[:2], L),
+            ValueError,
+            "`labels` must have shape (4,) to match `neighbors`",
+        ),
+        (
+            lambda: neighbor_precision(L[:, None] + 4, L, L),
+            ValueError,
+            "`neighbors` must lie in [0, 3], the rows of `bank_labels`, got rows from 4 to 4.",
+        ),
+        (
+            lambda: neighbor_precision(L[:, None], L, X[0]),
+            TypeError,
+            "`bank_labels` must hold integers, got torch.float32",
+        ),
+        (
+            lambda: own_key_share(L, L[:0]),
+            ValueError,
+            "own_key_share: `bank_samples` must hold at least one number, got",
+        ),
+        (lambda: own_key_share(X, L), ValueError, "own_key_share: `samples` must have shape (N,), got (4, 3)."),
+    ],
+)
+def test_bad_calls(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=re.escape(message)):
+        call()
