@@ -28,7 +28,12 @@ class Benchmark(NamedTuple):
     tests: tuple[str, ...]
 
 
-BENCHMARKS = {"augment": Benchmark("benchmarks.augment", ("tests/augment",))}
+BENCHMARKS = {
+    "augment": Benchmark("benchmarks.augment", ("tests/augment",)),
+    "evaluation": Benchmark("benchmarks.evaluation", ("tests/evaluation",)),
+    "parsing": Benchmark("benchmarks.parsing", ("tests/data/readers",)),
+    "preparation": Benchmark("benchmarks.preparation", ("tests/data/preparation",)),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -134,7 +134,7 @@ def test_the_result_is_a_dataset_of_performances(clips: SyntheticActions) -> Non
     for sample in clips:
         numbers = re.fullmatch(r"S001C(\d{3})P(\d{3})R001A(\d{3})", sample.name)
         assert numbers is not None
-        expected = (clips.cameras[sample.index], clips.subjects[sample.index], sample.label + 1)
+        expected = (clips.cameras[sample.row], clips.subjects[sample.row], sample.label + 1)
         assert [int(number) for number in numbers.groups()] == [int(number) for number in expected]
     assert not x[:, :, :, NTU_RGBD_25.centre].any(), "centred"
 

@@ -28,7 +28,7 @@ from skelcontrast.data._rig import (
     rotation,
 )
 from skelcontrast.data.dataset import SkeletonDataset
-from skelcontrast.data.prepare import centre
+from skelcontrast.data.geometry import centre
 from skelcontrast.skeleton import NTU_RGBD_25
 
 OWNER = "SyntheticActions"

@@ -7,8 +7,8 @@ import numpy as np
 
 from skelcontrast import _check
 from skelcontrast.data._fields import Array, integers, strings
-from skelcontrast.data._unpickle import load_plain
 from skelcontrast.data.dataset import SkeletonDataset
+from skelcontrast.data.readers._unpickle import load_plain
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 

@@ -1,5 +1,6 @@
-"""Preparation of raw sequences: centring and resampling, as in the paper's experiments."""
+"""Preparation of raw sequences: centring, resampling and aligned shoulders, as in the paper's experiments."""
 
+import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,6 +8,8 @@ from torch.nn import functional as F
 from skelcontrast import _check
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_joints, check_layout
+
+SHOULDERS = ("left shoulder", "right shoulder")
 
 
 def centre(x: Tensor, layout: SkeletonLayout, *, joint: str | None = None) -> Tensor:
@@ -84,3 +87,62 @@ def resample(x: Tensor, frames: int) -> Tensor:
     signals = rearrange(x, "n c t v m -> n (c v m) t")
     stretched = F.interpolate(signals, size=frames, mode="linear", align_corners=False)
     return rearrange(stretched, "n (c v m) t -> n c t v m", c=C, v=V, m=M)
+
+
+def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0) -> Tensor:
+    """Turn every body about the vertical, y, so that in every frame its shoulders lie along x, the left one at -x.
+
+    This takes away which way a person faces. Centre first: the turn is about the origin. An absent body, and one whose
+    shoulders are one above the other, is left as it is.
+
+    Args:
+        x: Skeletons (N, 3, T, V, M), y up. For one sequence (3, T, V, M) pass `x[None]`.
+        layout: The skeleton, with joints named "left shoulder" and "right shoulder".
+        softening: Length in metres, at least 0, that is added to the distance of the shoulders where the cosine of the
+            angle is taken. 0 turns exactly. The released code has 1e-4, which leaves shoulders that already lie along
+            x up to two degrees off.
+
+    Returns:
+        Turned skeletons (N, 3, T, V, M), a new tensor.
+
+    Raises:
+        TypeError: If `x` is not a floating-point tensor, `layout` not a `SkeletonLayout` or `softening` not a number.
+        ValueError: If `x` is not (N, 3, T, V, M) with the joints of `layout`, the layout has no shoulders by these
+            names, or `softening` is negative.
+
+    References:
+        The preparation of the released AimCLR code, an option there.
+
+    Note:
+        Deviates from the released code: it turns all frames of a body to the same side, so that shoulders which pass
+        the x axis during a sequence are turned away from it. Here each frame is turned to its own side.
+
+    Example:
+        The right shoulder is straight behind the left one; a quarter turn brings it to +x.
+
+        >>> import torch
+        >>> from skelcontrast.skeleton import SkeletonLayout
+        >>> bar = SkeletonLayout("bar", ("left shoulder", "right shoulder"), ((1, 0),), centre=0, mirror=((0, 1),))
+        >>> x = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 0.4]]).reshape(1, 3, 1, 2, 1)
+        >>> align_shoulders(x, bar).reshape(3, 2)
+        tensor([[0.0000, 0.4000],
+                [1.0000, 1.0000],
+                [0.0000, 0.0000]])
+    """
+    owner = "align_shoulders"
+    check_layout(owner, layout)
+    check_joints(owner, x, layout)
+    _check.skeletons(owner, "x", x, C=3)
+    _check.interval(owner, "softening", softening, 0, open_high=True)
+    for side in SHOULDERS:
+        if side not in layout.joints:
+            _check.fail(owner, "layout", f"have a joint named '{side}'", f"none in '{layout.name}'")
+    left, right = (x[:, :, :, layout.joints.index(side)] for side in SHOULDERS)
+    across, _, along = (right - left).unbind(1)  # (N, T, M) each
+    width = torch.hypot(across, along)
+    softened = (width + softening).clamp(min=torch.finfo(x.dtype).tiny)
+    cosine = torch.where(width > 0, across / softened, 1)[:, :, None]  # the same for all joints
+    # sqrt(1 - cosine**2), multiplied out: the digits of small angles would be lost in the difference.
+    sine = (along.sign() * (along**2 + softening * (2 * width + softening)).sqrt() / softened)[:, :, None]
+    turned = (x[:, 0] * cosine + x[:, 2] * sine, x[:, 1], x[:, 2] * cosine - x[:, 0] * sine)
+    return torch.stack(turned, dim=1)

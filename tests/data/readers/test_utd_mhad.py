@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from tests.reference import data as reference
+from tests.reference import raw_files
 
-from skelcontrast.data import read_utd_mhad
+from skelcontrast.data import SkeletonFormatError, UTDMHADName, read_utd_mhad, read_utd_mhad_clip
 from skelcontrast.skeleton import UTD_MHAD_20
 
 scipy_io = pytest.importorskip("scipy.io")
@@ -115,12 +116,55 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
         read_utd_mhad(tmp_path, frames=0)
 
 
-def test_without_scipy_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scipy_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a1_s1_t1")
     for module in [name for name in sys.modules if name.split(".")[0] == "scipy"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(
-        ImportError, match=re.escape('needs SciPy. Install it with `pip install "skelcontrast[data]"`.')
-    ):
-        read_utd_mhad(tmp_path)
+    assert len(read_utd_mhad(tmp_path)) == 1
+
+
+def test_one_sequence_as_it_is_in_its_file(tmp_path: Path) -> None:
+    skeleton = np.random.default_rng(0).normal(size=(20, 3, 5))
+    skeleton[:, :, 3] = 0
+    clip = read_utd_mhad_clip(str(write(tmp_path, "a1_s1_t1", skeleton)))
+    assert clip.layout is UTD_MHAD_20
+    assert clip.tracking is None
+    assert clip.body_ids.tolist() == [[0], [0], [0], [-1], [0]]
+    assert clip.positions.dtype == np.float32
+    assert np.array_equal(clip.positions[..., 0], skeleton.transpose(1, 2, 0).astype(np.float32))
+
+
+def test_errors_of_one_sequence_name_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "a1_s1_t1", np.full((20, 3, 2), 1e39))
+    text = f"read_utd_mhad_clip: `{path}` must hold finite numbers only, got NaN or infinity in frame 0."
+    with pytest.raises(SkeletonFormatError, match=re.escape(text)):
+        read_utd_mhad_clip(path)
+    with pytest.raises(FileNotFoundError, match="a9_s1_t1"):
+        read_utd_mhad_clip(tmp_path / "a9_s1_t1_skeleton.mat")
+
+
+def test_a_generated_folder(tmp_path: Path) -> None:
+    dataset = read_utd_mhad(raw_files.make_utd_mhad_folder(tmp_path, actions=2, subjects=3))
+    assert dataset.shape == (6, 3, 50, 20, 1)
+    assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_names() -> None:
+    name = UTDMHADName.parse("a27_s8_t4_skeleton.mat")
+    assert name == (27, 8, 4)
+    assert name.label == 26
+    assert UTDMHADName.parse("a1_s1_t1_skeleton") == UTDMHADName.parse("a1_s1_t1") == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a1_s1_t1.mat", "must be named a<action>_s<subject>_t<trial>_skeleton.mat, got 'a1_s1_t1.mat'"),
+        ("a1_s1_t" + "1" * 5000, "must be named a<action>_s<subject>_t<trial>_skeleton.mat, got 'a1_s1_t111"),
+        ("a0_s1_t1", "must name an action from 1 to 27, a subject from 1 to 8 and a trial from 1, got 'a0_s1_t1'"),
+    ],
+)
+def test_wrong_names(name: str, text: str) -> None:
+    with pytest.raises(SkeletonFormatError, match=re.escape(text)):
+        UTDMHADName.parse(name)

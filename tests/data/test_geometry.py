@@ -1,16 +1,18 @@
-"""Centring and resampling against loops and the numbers of the released preparation."""
+"""Centring, resampling and aligned shoulders against loops and the numbers of the released preparation."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference import data as reference
 
-from skelcontrast.data import centre, resample
+from skelcontrast.data import align_shoulders, centre, resample
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, UTD_MHAD_20, SkeletonLayout
 
 Golden = Callable[[str], Mapping[str, Any]]
@@ -99,3 +101,54 @@ def test_centre_on_a_joint_by_name() -> None:
     assert torch.equal(found, x - x[:, :, :, :1])
     with pytest.raises(ValueError, match=r"centre: `joint` must be one of 'spine base', .* got 'nose'"):
         centre(x, NTU_RGBD_25, joint="nose")
+
+
+@pytest.mark.parametrize("clip", [0, 1, 2])
+def test_shoulders_agree_with_the_released_preparation(golden: Golden, clip: int) -> None:
+    numbers = golden("preprocess.npz")
+    x = torch.from_numpy(numbers[f"centred_resized{clip}"])[None]
+    expected = torch.from_numpy(numbers[f"shoulder_parallel{clip}"])[None]
+    torch.testing.assert_close(align_shoulders(x, NTU_RGBD_25, softening=1e-4), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [NTU_RGBD_25, UTD_MHAD_20, COCO_17], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("softening", [0.0, 0.3])
+def test_shoulders_are_turned_as_one_body_is_turned(layout: SkeletonLayout, softening: float) -> None:
+    x = torch.randn(2, 3, 4, layout.num_joints, 2, dtype=torch.float64)
+    left, right = (layout.joints.index(f"{side} shoulder") for side in ("left", "right"))
+    found = align_shoulders(x, layout, softening=softening)
+    for n, t, m in np.ndindex(2, 4, 2):
+        body = x[n, :, t, :, m].numpy()
+        across, along = (body[axis, right] - body[axis, left] for axis in (0, 2))
+        width = math.hypot(across, along)
+        angle = math.copysign(math.acos(across / (width + softening)), along)
+        expected = reference.about_y(angle) @ body
+        np.testing.assert_allclose(found[n, :, t, :, m].numpy(), expected, rtol=0, atol=1e-9)
+        if softening == 0:
+            assert abs(expected[2, right] - expected[2, left]) < 1e-12
+            assert expected[0, right] > expected[0, left]
+
+
+def test_aligned_shoulders_stay_and_the_absent_stay_absent() -> None:
+    x = torch.randn(2, 3, 4, 25, 2)
+    x[1, ..., 1] = 0
+    before = x.clone()
+    once = align_shoulders(x, NTU_RGBD_25)
+    torch.testing.assert_close(align_shoulders(once, NTU_RGBD_25), once, rtol=0, atol=1e-5)
+    assert not once[1, ..., 1].any()
+    assert torch.equal(x, before)
+    upright = torch.zeros(1, 3, 1, 25, 1)
+    upright[:, 1, :, 8] = 0.4  # one shoulder above the other
+    upright[:, 0, :, 3] = 0.2
+    assert torch.equal(align_shoulders(upright, NTU_RGBD_25, softening=1e-4), upright)
+
+
+def test_errors_of_align_shoulders() -> None:
+    bodies = torch.zeros(1, 3, 4, 25, 1)
+    with pytest.raises(ValueError, match=re.escape("align_shoulders: `x` must have shape (N, 3, T, V, M), got (1, 2,")):
+        align_shoulders(bodies[:, :2], NTU_RGBD_25)
+    with pytest.raises(ValueError, match=re.escape("align_shoulders: `softening` must lie in [0, inf), got -1")):
+        align_shoulders(bodies, NTU_RGBD_25, softening=-1)
+    rod = SkeletonLayout("rod", ("top", "bottom"), ((1, 0),), centre=0, mirror=())
+    with pytest.raises(ValueError, match="`layout` must have a joint named 'left shoulder', got none in 'rod'"):
+        align_shoulders(torch.zeros(1, 3, 4, 2, 1), rod)

@@ -1,0 +1,112 @@
+"""A dataset from the user's own recordings, each of its own length."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skelcontrast import _check
+from skelcontrast.data._fields import Array, Booleans, Integers
+from skelcontrast.data.dataset import SkeletonDataset
+from skelcontrast.data.geometry import centre, resample
+from skelcontrast.skeleton import SkeletonLayout
+from skelcontrast.skeleton.layout import check_layout
+
+OWNER = "from_clips"
+
+
+def from_clips(
+    clips: Sequence[Array | Tensor],
+    labels: Integers,
+    *,
+    layout: SkeletonLayout,
+    frames: int = 50,
+    centred: bool = True,
+    origin: str | None = None,
+    names: Sequence[str] | None = None,
+    subjects: Integers | None = None,
+    cameras: Integers | None = None,
+    class_names: Sequence[str] | None = None,
+    protocols: Mapping[str, Booleans] | None = None,
+) -> SkeletonDataset:
+    """Make a dataset of recordings that differ in length and in the number of bodies.
+
+    Each recording is centred and resampled to `frames` frames by itself, in its own precision, and kept as float32.
+    Recordings with fewer bodies than others get absent ones, all zeros, at the end.
+
+    Args:
+        clips: Joint positions, one (C, T, V, M) per recording, or (C, T, V) for one body; T and M may differ.
+        labels: Class of each recording (N,), integers from 0.
+        layout: The skeleton; V must be its number of joints. C is 3, or 2 for poses in the image.
+        frames: Number of frames T of every sequence, at least 1.
+        centred: Whether a joint is subtracted in every frame, see `centre`.
+        origin: Name of that joint; the layout's `centre` unless given.
+        names: Name of each recording, N different ones; ``"0"``, ``"1"`` and so on unless given.
+        subjects: Who is seen in each recording (N,), integers.
+        cameras: Which camera recorded each (N,), integers.
+        class_names: Name of each class, in the order of the labels.
+        protocols: Named ways to split the set: for each name N truth values, true for training.
+
+    Returns:
+        A dataset (N, C, `frames`, V, M) in memory, M the largest number of bodies.
+
+    Raises:
+        TypeError: If a recording is not a floating-point array or tensor, or as `SkeletonDataset` says.
+        ValueError: If there is no recording, one has another shape, another number of coordinates than the first, no
+            frame, or NaN or infinity; or as `SkeletonDataset` says.
+
+    Example:
+        Two recordings of 40 and 61 frames, the second with two people:
+
+        >>> from skelcontrast.skeleton import COCO_17
+        >>> clips = [np.zeros((2, 40, 17)), np.zeros((2, 61, 17, 2))]
+        >>> from_clips(clips, [0, 1], layout=COCO_17, frames=30)
+        SkeletonDataset(2 sequences, C=2, T=30, V=17, M=2, 2 classes)
+    """
+    check_layout(OWNER, layout)
+    _check.integer(OWNER, "frames", frames, 1)
+    if len(clips) == 0:
+        _check.fail(OWNER, "clips", "hold at least one recording", "none")
+    checked = [_checked(f"clips[{row}]", clip, layout) for row, clip in enumerate(clips)]
+    coordinates, bodies = checked[0].shape[0], max(clip.shape[3] for clip in checked)
+    data = torch.zeros(len(checked), coordinates, frames, layout.num_joints, bodies)
+    for row, clip in enumerate(checked):
+        if clip.shape[0] != coordinates:
+            must = f"have the {coordinates} coordinates of clips[0]"
+            _check.fail(OWNER, f"clips[{row}]", must, _check.show(clip.shape))
+        x = centre(clip[None], layout, joint=origin) if centred else clip[None]
+        data[row, ..., : clip.shape[3]] = resample(x, frames)[0]
+    return SkeletonDataset(
+        data,
+        labels,
+        names=[str(row) for row in range(len(checked))] if names is None else names,
+        subjects=subjects,
+        cameras=cameras,
+        layout=layout,
+        class_names=class_names,
+        protocols=protocols,
+    )
+
+
+def _checked(name: str, clip: object, layout: SkeletonLayout) -> Tensor:
+    """Return a recording as a finite tensor (C, T, V, M)."""
+    if not isinstance(clip, np.ndarray | Tensor):
+        _check.fail(OWNER, name, "be a numpy.ndarray or a torch.Tensor", type(clip).__name__, kind=TypeError)
+    x = _check.tensor(OWNER, name, clip if isinstance(clip, Tensor) else _tensor(name, clip)).detach().cpu()
+    x = x[..., None] if x.ndim == 3 else x
+    joints = layout.num_joints
+    if x.ndim != 4 or x.shape[2] != joints or 0 in x.shape:
+        must = f"have shape (C, T, {joints}, M) or (C, T, {joints}) for layout '{layout.name}', none of them 0"
+        _check.fail(OWNER, name, must, _check.show(clip.shape))
+    if not x.isfinite().all():
+        frame = int((~x.isfinite()).nonzero()[:, 1].min())
+        _check.fail(OWNER, name, "hold finite numbers only", f"NaN or infinity in frame {frame}")
+    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
+
+
+def _tensor(name: str, clip: Array) -> Tensor:
+    if clip.dtype.kind != "f":
+        _check.fail(OWNER, name, "be floating point", clip.dtype, kind=TypeError)
+    # A copy in this machine's byte order: arrays may be read-only, reversed or strided.
+    return torch.from_numpy(np.array(clip, dtype=clip.dtype.newbyteorder("="), order="C"))

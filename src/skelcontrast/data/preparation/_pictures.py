@@ -1,0 +1,96 @@
+"""A picture and an animation of a few prepared samples; for the command, with the extra for plots."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skelcontrast import _check
+from skelcontrast.data.preparation.prepared import Prepared
+from skelcontrast.skeleton import SkeletonLayout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN_FRAMES = 8
+MOVING_FRAMES = 60
+FRAMES_A_SECOND = 15
+
+
+def draw_samples(
+    folder: Path, pictures: Path, *, count: int, plot: Callable[..., "Figure"], draw: Callable[..., None]
+) -> list[Path]:
+    """Draw samples, spread evenly over the folder: a strip of frames each, and all of them moving; return the files.
+
+    `plot` and `draw` are `plot_skeleton` and `draw_skeleton` of the room for figures, which this one does not know.
+
+    Raises:
+        ImportError: If Matplotlib is not installed.
+        OSError: If a file cannot be read or written.
+        SkeletonFormatError: If the folder is broken.
+        ValueError: If `count` is below 1.
+    """
+    _check.integer("inspect", "samples", count, 1)
+    prepared = Prepared.read(folder, owner="inspect")
+    chosen = np.linspace(0, len(prepared.rows) - 1, min(count, len(prepared.rows))).round().astype(int).tolist()
+    layout = prepared.report.layout
+    up: Literal["y", "-y"] = "y" if _in_space(prepared) else "-y"
+    samples = {prepared.rows[index].name: _sequence(prepared, index) for index in chosen}
+    pictures.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, x in samples.items():
+        written.append(pictures / f"{re.sub('[^A-Za-z0-9._-]', '_', name)}.png")
+        plot(x, layout, frames=SHOWN_FRAMES, title=name, up=up).savefig(written[-1])
+    written.append(pictures / "samples.gif")
+    _animate(samples, layout, written[-1], up=up, draw=draw)
+    return written
+
+
+def _in_space(prepared: Prepared) -> bool:
+    return prepared.report.shape[1] == 3 and not prepared.report.settings["with_score"]
+
+
+def _sequence(prepared: Prepared, index: int) -> Tensor:
+    """Return a sample as (C, T, V, M) about its middle, without scores."""
+    x = torch.from_numpy(prepared.sequence(index).astype(np.float32)).permute(1, 0, 2, 3)
+    x = x if _in_space(prepared) else x[:2]
+    present = (x != 0).any(dim=0).any(dim=1, keepdim=True)  # (T, 1, M)
+    shown = present.expand(x.shape[1:])
+    middle = x[:, shown].mean(dim=1).reshape(-1, 1, 1, 1)
+    return torch.where(present, x - middle, 0)
+
+
+def _animate(
+    samples: dict[str, Tensor],
+    layout: SkeletonLayout,
+    path: Path,
+    *,
+    up: Literal["y", "-y"],
+    draw: Callable[..., None],
+) -> None:
+    """Write an animation of samples side by side, each played from beginning to end."""
+    from matplotlib.animation import PillowWriter
+    from matplotlib.figure import Figure
+
+    columns = math.ceil(math.sqrt(len(samples)))
+    rows = math.ceil(len(samples) / columns)
+    figure = Figure(figsize=(2.4 * columns, 2.6 * rows), facecolor="white")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    steps = min(MOVING_FRAMES, max(x.shape[1] for x in samples.values()))
+    writer = PillowWriter(fps=FRAMES_A_SECOND)
+    with writer.saving(figure, str(path), dpi=80):
+        for step in range(steps):
+            for axes in panels:
+                axes.clear()
+                axes.set_axis_off()
+            for axes, (name, x) in zip(panels, samples.items(), strict=False):
+                reach = max(float(x.norm(dim=0).max()), 1e-6)
+                axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+                axes.set_title(name, fontsize=7)
+                draw(axes, x[:, step * x.shape[1] // steps], layout, up=up)
+            writer.grab_frame()

@@ -1,0 +1,214 @@
+"""A preparation from beginning to end: all samples, whatever interrupts it, and then the folder as a whole."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skelcontrast import __version__, _check
+from skelcontrast.data.preparation._clips import ClipMaker
+from skelcontrast.data.preparation._journal import OWNER, Batch, Journal, naming
+from skelcontrast.data.preparation._npy import npy_header
+from skelcontrast.data.preparation._progress import progress
+from skelcontrast.data.preparation._table import SampleRow, sha256, write_table
+from skelcontrast.data.preparation._workers import ordered
+from skelcontrast.data.preparation.protocols import SplitCount
+from skelcontrast.data.preparation.raw import RawDataset, RawSample, SkippedSample
+from skelcontrast.data.preparation.report import PreparationReport
+
+AT_ONCE = 16  # samples that travel to a worker together; more where one file holds more
+NAMED = 20  # broken files that an error names
+
+
+class BrokenFilesError(ValueError):
+    """Files of a raw folder are not as their format says, and `prepare` was not told to leave them out.
+
+    Args:
+        broken: All of them.
+        total: Number of samples that were tried.
+
+    Example:
+        >>> from skelcontrast.data import SkippedSample
+        >>> reason = "read_ntu: `S001.skeleton`, line 1, must be the number of frames, got 'x'."
+        >>> raise BrokenFilesError((SkippedSample("S001", "S001.skeleton", "broken", reason),), total=2)
+        Traceback (most recent call last):
+        ...
+        skelcontrast.data.preparation._task.BrokenFilesError: prepare: `raw` must ...
+          S001: read_ntu: `S001.skeleton`, line 1, must be the number of frames, got 'x'.
+    """
+
+    def __init__(self, broken: tuple[SkippedSample, ...], total: int) -> None:
+        self.broken = broken
+        self.total = total
+        named = [f"  {one.name}: {one.reason}" for one in broken[:NAMED]]
+        if len(broken) > NAMED:
+            named.append(f"  and {len(broken) - NAMED} more")
+        hint = "Leave them out with skip_bad=True (--skip-bad)."
+        must = f"{OWNER}: `raw` must hold whole files only, got {len(broken)} broken of {total} samples. {hint}"
+        super().__init__("\n".join([must, *named]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.broken, self.total)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be prepared, and how."""
+
+    source: RawDataset
+    maker: ClipMaker
+    settings: dict[str, Any]
+    skip_bad: bool
+
+    def run(self, out: Path, *, workers: int, shown: bool) -> PreparationReport:
+        """Do what is left to do, and give the folder its name."""
+        unfinished = out.with_name(f"{out.name}.unfinished")
+        settings = self._all_settings()
+        if out.exists():
+            return self._found(out, unfinished, settings)
+        with Journal(unfinished, settings) as journal:
+            self._work(journal, workers=workers, shown=shown)
+            broken = self._broken(journal)
+            report = None if broken else self._finish(journal, settings)
+            if report is not None:
+                with naming(out):
+                    journal.result.rename(out)
+                    _flush(out.parent)
+        shutil.rmtree(unfinished)
+        if broken:
+            raise BrokenFilesError(broken, len(self.source.samples))
+        if report is None:
+            _check.fail(OWNER, "raw", "hold samples with somebody in them", "none")
+        return report
+
+    def _found(self, out: Path, unfinished: Path, settings: dict[str, Any]) -> PreparationReport:
+        """Return the report of a folder that this very task has made before, and tidy up what that left undone."""
+        report = PreparationReport.read(out / "report.json", owner=OWNER) if (out / "report.json").exists() else None
+        if report is None or report.settings != settings:
+            hint = "It was prepared with other settings, or from other files." if report is not None else ""
+            _check.fail(OWNER, "out", "not exist", out, hint=hint)
+        if unfinished.exists() and not (unfinished / "result").exists():
+            shutil.rmtree(unfinished)
+        broken = tuple(one for one in report.skipped if one.kind == "broken")
+        if broken and not self.skip_bad:
+            raise BrokenFilesError(broken, len(self.source.samples))
+        return report
+
+    def _all_settings(self) -> dict[str, Any]:
+        """Return all that the result depends on: options, version, and the files by names and sizes."""
+        digest = hashlib.sha256()
+        for file, samples in groupby(self.source.samples, key=lambda sample: sample.file):
+            size = self._path(file).stat().st_size
+            digest.update(
+                json.dumps([file, size, [(one.name, one.label, one.parts, one.span) for one in samples]]).encode()
+            )
+        return {**self.settings, "version": __version__, "samples": digest.hexdigest()}
+
+    def _path(self, file: str) -> Path:
+        return self.source.root if self.source.name == "pickle" else self.source.root / file
+
+    def _work(self, journal: Journal, *, workers: int, shown: bool) -> None:
+        left = self.source.samples[journal.samples :]
+        title = f"prepare {self.source.name}"
+        results = ordered(self.maker, tasks(left), workers=min(workers, max(1, len(left) // AT_ONCE)))
+        with progress(title, len(self.source.samples), done=journal.samples, shown=shown) as advance, closing(results):
+            for batch, data in results:
+                journal.append(batch, data)
+                advance(batch.samples)
+
+    def _broken(self, journal: Journal) -> tuple[SkippedSample, ...]:
+        """Return what is broken, if that is an error."""
+        if self.skip_bad:
+            return ()
+        found = [*self.source.left_out, *(one for batch in journal.batches() for one in batch.skipped)]
+        return tuple(one for one in sorted(found) if one.kind == "broken")
+
+    def _finish(self, journal: Journal, settings: dict[str, Any]) -> PreparationReport | None:
+        """Write the table and the report beside the positions, all three safely on the disk, if there are samples."""
+        tally = _Tally(self.source.protocols, list(self.source.left_out))
+        table, path = journal.result / "samples.csv", journal.result / "report.json"
+        with naming(table), table.open("w", encoding="utf-8", newline="") as file:
+            write_table(file, self.source.protocols, tally.rows(journal.batches()))
+        if tally.samples == 0:
+            return None
+        shape = (tally.frames, self.maker.coordinates, self.source.layout.num_joints, self.maker.body_count)
+        journal.seal(npy_header(shape, np.dtype(self.maker.dtype)))
+        report = PreparationReport(
+            dataset=self.source.name,
+            layout=self.source.layout,
+            samples=tally.samples,
+            shape=shape,
+            dtype=self.maker.dtype,
+            counts=tally.counts(),
+            published=dict(zip(self.source.protocols, self.source.published, strict=True)),
+            skipped=tuple(sorted(tally.skipped)),
+            passed_over=self.source.passed_over,
+            num_classes=self.source.num_classes,
+            class_names=self.source.class_names,
+            settings=settings,
+            checksums={file.name: sha256(file) for file in (journal.positions, table)},
+            version=__version__,
+        )
+        with naming(path):
+            report.write(path)
+        for written in (table, path, journal.result):
+            _flush(written)
+        return report
+
+
+@dataclass
+class _Tally:
+    """Counts what goes by."""
+
+    protocols: Sequence[str]
+    skipped: list[SkippedSample]
+    samples: int = 0
+    frames: int = 0
+    found: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def rows(self, batches: Iterator[Batch]) -> Iterator[SampleRow]:
+        """Pass on the rows of batches."""
+        for batch in batches:
+            self.skipped += batch.skipped
+            for row in batch.rows:
+                self.samples += 1
+                self.frames += row.frames
+                for key in zip(self.protocols, row.parts, strict=True):
+                    self.found[key] = self.found.get(key, 0) + 1
+                yield row
+
+    def counts(self) -> dict[str, SplitCount]:
+        """Return what each protocol has."""
+        found = self.found
+        return {one: SplitCount(found.get((one, "train"), 0), found.get((one, "test"), 0)) for one in self.protocols}
+
+
+def tasks(samples: Sequence[RawSample]) -> Iterator[tuple[RawSample, ...]]:
+    """Yield samples some at a time, in order; those of a file stay together, so that it is read once."""
+    task: list[RawSample] = []
+    for sample in samples:
+        if len(task) >= AT_ONCE and (sample.place is not None or sample.file != task[-1].file):
+            yield tuple(task)
+            task = []
+        task.append(sample)
+    if task:
+        yield tuple(task)
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        with naming(path):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

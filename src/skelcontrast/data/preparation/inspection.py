@@ -1,0 +1,119 @@
+"""What is in a prepared folder: lengths, bodies, suspicious frames, counts of the protocols."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from skelcontrast.data._fields import Array
+from skelcontrast.data.preparation._table import sha256
+from skelcontrast.data.preparation.prepared import Prepared
+from skelcontrast.data.preparation.report import PreparationReport
+
+OWNER = "inspect_prepared"
+FRAMES_AT_ONCE = 16384
+
+
+class Spread(NamedTuple):
+    """The smallest, the middle and the largest of some numbers.
+
+    Example:
+        >>> print(Spread.of([50, 41, 125, 67]))
+        41 to 125, median 58.5
+    """
+
+    least: int
+    median: float
+    most: int
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> "Spread":
+        """Return the spread of numbers, at least one."""
+        found = sorted(numbers)
+        return cls(found[0], median(found), found[-1])
+
+    def __str__(self) -> str:
+        return f"{self.least:g} to {self.most:g}, median {self.median:g}"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_prepared` found."""
+
+    report: PreparationReport
+    """The report of the preparation."""
+    frames: Spread
+    """Frames of a sample."""
+    recorded: Spread
+    """Frames of a sample's recording."""
+    bodies: Mapping[int, int]
+    """How many samples have so many bodies."""
+    per_class: Spread
+    """Samples of a class, of the classes that have any."""
+    classes: int
+    """Number of classes that have samples."""
+    zero_frames: int
+    """Frames in which nobody is there."""
+    non_finite_frames: int
+    """Frames with NaN or infinity."""
+    largest: float
+    """Largest absolute coordinate."""
+    changed: tuple[str, ...]
+    """Files that are not as they were written: their checksums differ from the report's."""
+
+    def lines(self) -> list[str]:
+        """Return what was found as lines of text."""
+        of = "" if self.report.num_classes is None else f" of {self.report.num_classes}"
+        bodies = ", ".join(f"{count} with {number}" for number, count in sorted(self.bodies.items()))
+        return [
+            *self.report.lines(),
+            f"frames of a sample: {self.frames} (recorded: {self.recorded})",
+            f"samples by bodies: {bodies}",
+            f"classes: {self.classes}{of}, samples of one: {self.per_class}",
+            f"frames without anybody: {self.zero_frames}; with NaN or infinity: {self.non_finite_frames}",
+            f"largest coordinate: {self.largest:.3g}",
+            f"checksums: {', '.join(self.changed) + ' CHANGED' if self.changed else 'as written'}",
+        ]
+
+
+def inspect_prepared(folder: Path | str) -> Inspection:
+    r"""Look through a prepared folder: all of its positions are read once, a part at a time.
+
+    Args:
+        folder: A folder that `prepare` made.
+
+    Raises:
+        OSError: If a file cannot be opened.
+        SkeletonFormatError: If a file is broken or does not belong to the others.
+
+    Example:
+        >>> print(*inspect_prepared("prepared/ntu60").lines(), sep="\n")  # doctest: +SKIP
+    """
+    prepared = Prepared.read(Path(folder), owner=OWNER)
+    rows = prepared.rows
+    zero = non_finite = 0
+    largest = 0.0
+    for start in range(0, len(prepared.positions), FRAMES_AT_ONCE):
+        part: Array = prepared.positions[start : start + FRAMES_AT_ONCE].reshape(-1, prepared.positions[0].size)
+        finite = np.isfinite(part)
+        zero += int((~part.any(axis=1)).sum())
+        non_finite += int((~finite.all(axis=1)).sum())
+        largest = max(largest, float(np.abs(part, where=finite, out=np.zeros_like(part)).max()))
+    of_class = Counter(row.label for row in rows)
+    checksums = prepared.report.checksums.items()
+    return Inspection(
+        report=prepared.report,
+        frames=Spread.of(row.frames for row in rows),
+        recorded=Spread.of(row.recorded for row in rows),
+        bodies=Counter(row.bodies for row in rows),
+        per_class=Spread.of(of_class.values()),
+        classes=len(of_class),
+        zero_frames=zero,
+        non_finite_frames=non_finite,
+        largest=largest,
+        changed=tuple(name for name, checksum in checksums if sha256(prepared.folder / name) != checksum),
+    )

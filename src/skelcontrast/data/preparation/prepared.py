@@ -1,0 +1,166 @@
+"""Opening a prepared folder: sequences of one length, memory-mapped, with labels and protocols."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from skelcontrast import _check
+from skelcontrast._atomic import write_atomically
+from skelcontrast.data._fields import Array
+from skelcontrast.data.clip import SkeletonFormatError
+from skelcontrast.data.dataset import SkeletonDataset
+from skelcontrast.data.geometry import resample
+from skelcontrast.data.preparation._journal import naming
+from skelcontrast.data.preparation._npy import npy_header, open_npy
+from skelcontrast.data.preparation._table import SampleRow, read_table
+from skelcontrast.data.preparation.report import PreparationReport
+
+OWNER = "open_prepared"
+TOLERANCE = {"float32": 1e-4, "float16": 1e-2}  # metres, between two machines' resampling
+
+
+def open_prepared(
+    folder: Path | str, *, frames: int = 50, protocol: str | None = None, cache: Path | str | None = None
+) -> SkeletonDataset:
+    r"""Open a folder that `prepare` made.
+
+    The first time that a number of frames is asked for, all samples are resampled to it and written to a file,
+    ``resampled-50.npy`` for 50; that takes little memory, and the file appears whole or not at all. Then and from then
+    on the file is mapped into memory and read where sequences are asked for.
+
+    Args:
+        folder: The prepared folder.
+        frames: Number of frames T of every sequence, at least 1.
+        protocol: Open the samples of this protocol only. Where it leaves samples out of training and testing, as some
+            splits of annotation pickles do, this is the way to it; a protocol that uses all samples is in any case
+            among the `protocols` of the data set.
+        cache: Folder for the resampled file, which must exist; the prepared one unless given. Use it where that one
+            is read-only, a cache for each prepared folder.
+
+    Returns:
+        A data set (N, C, T, V, M) over the memory-mapped file, float32 or float16 as it was prepared, with the labels,
+        names, subjects and cameras that are known, and the data set's protocols.
+
+    Raises:
+        OSError: If a file cannot be opened or written; the message names it.
+        SkeletonFormatError: If a file is broken or does not belong to the others.
+        TypeError: If `frames` is not an integer.
+        ValueError: If `frames` is below 1, or there is no such protocol.
+
+    Example:
+        A recording of one frame with one body, prepared and opened at 50 frames.
+
+        >>> import tempfile
+        >>> from skelcontrast.data.preparation.prepare import prepare
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "raw").mkdir()
+        >>> joints = ("0.5 -0.25 3.0 " + "0 " * 8 + "2\n") * 25
+        >>> text = "1\n1\n72057594037944738 0 0 0 0 0 0 0 0 2\n25\n" + joints
+        >>> _ = (folder / "raw" / "S001C002P003R002A013.skeleton").write_text(text)
+        >>> _ = prepare("ntu60", folder / "raw", folder / "ntu60", progress=False)
+        >>> open_prepared(folder / "ntu60")
+        SkeletonDataset(1 sequences, C=3, T=50, V=25, M=2, 60 classes, 1 subjects, 1 cameras)
+    """
+    _check.integer(OWNER, "frames", frames, 1)
+    prepared = Prepared.read(Path(folder), owner=OWNER)
+    rows, report = prepared.rows, prepared.report
+    if protocol is not None:
+        _check.choice(OWNER, "protocol", protocol, tuple(report.counts))
+    data = _resampled(prepared, frames, Path(folder) if cache is None else Path(cache))
+    parts = {name: [row.parts[place] for row in rows] for place, name in enumerate(report.counts)}
+    everyone = SkeletonDataset(
+        data,
+        [row.label for row in rows],
+        names=[row.name for row in rows],
+        subjects=_known([row.subject for row in rows]),
+        cameras=_known([row.camera for row in rows]),
+        layout=report.layout,
+        class_names=report.class_names,
+        num_classes=report.num_classes,
+        protocols={
+            name: [part == "train" for part in its] for name, its in parts.items() if name == protocol or "" not in its
+        },
+    )
+    if protocol is None or "" not in parts[protocol]:
+        return everyone
+    return everyone.subset([place for place, part in enumerate(parts[protocol]) if part])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared folder whose files belong together."""
+
+    folder: Path
+    report: PreparationReport
+    rows: tuple[SampleRow, ...]
+    positions: Array
+    """All frames (F, C, V, M), memory-mapped."""
+
+    @classmethod
+    def read(cls, folder: Path, *, owner: str) -> "Prepared":
+        """Read report and table, and map the positions.
+
+        Raises:
+            OSError: If a file cannot be opened.
+            SkeletonFormatError: If a file is broken or does not belong to the others.
+        """
+        report = PreparationReport.read(folder / "report.json", owner=owner)
+        positions = open_npy(owner, folder / "positions.npy", report.shape, report.dtype)
+        table = folder / "samples.csv"
+        rows = tuple(read_table(owner, table, tuple(report.counts)))
+        frames = sum(row.frames for row in rows)
+        if (len(rows), frames) != (report.samples, report.shape[0]):
+            must = f"hold {report.samples} samples with {report.shape[0]} frames, as report.json says"
+            raise SkeletonFormatError(owner, table, must, f"{len(rows)} with {frames}")
+        return cls(folder, report, rows, positions)
+
+    def sequences(self) -> Iterator[Array]:
+        """Yield each sample's frames (T, C, V, M), in the order of the rows."""
+        ends = accumulate(row.frames for row in self.rows)
+        return (self.positions[end - row.frames : end] for row, end in zip(self.rows, ends, strict=True))
+
+    def sequence(self, index: int) -> Array:
+        """Return one sample's frames (T, C, V, M)."""
+        start = sum(row.frames for row in self.rows[:index])
+        return self.positions[start : start + self.rows[index].frames]
+
+
+def _known(numbers: list[int | None]) -> list[int] | None:
+    known = [number for number in numbers if number is not None]
+    return known if len(known) == len(numbers) else None
+
+
+def _resampled(prepared: Prepared, frames: int, cache: Path) -> Array:
+    """Return all samples at this number of frames, (N, C, T, V, M) memory-mapped; write them first if need be."""
+    report = prepared.report
+    path = cache / f"resampled-{frames}.npy"
+    shape = (report.samples, report.shape[1], frames, *report.shape[2:])
+
+    def write(file: BinaryIO) -> None:
+        file.write(npy_header(shape, np.dtype(report.dtype)))
+        for sequence in prepared.sequences():
+            file.write(_resample(sequence, frames).tobytes())
+
+    if not path.exists():
+        with naming(path):
+            write_atomically(path, write)
+    data = open_npy(OWNER, path, shape, report.dtype)
+    for index in sorted({0, report.samples // 2, report.samples - 1}):
+        expected = _resample(prepared.sequence(index), frames)
+        if not np.allclose(data[index], expected, rtol=TOLERANCE[report.dtype], atol=TOLERANCE[report.dtype]):
+            must = f"hold the samples of {prepared.folder}"
+            hint = "Delete it; it is made anew."
+            raise SkeletonFormatError(OWNER, path, must, f"another sample {index}", hint=hint)
+    return data
+
+
+def _resample(sequence: Array, frames: int) -> Array:
+    """Return frames (T, C, V, M) as a sequence (C, `frames`, V, M) of the same kind of number."""
+    x = torch.from_numpy(sequence.astype(np.float32)).permute(1, 0, 2, 3)[None]
+    resampled: Array = resample(x, frames)[0].numpy().astype(sequence.dtype, order="C")
+    return resampled

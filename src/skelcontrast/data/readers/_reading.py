@@ -1,0 +1,59 @@
+"""What the readers of files share: text, short words about values, and clips whose every number was checked."""
+
+from pathlib import Path
+
+import numpy as np
+
+from skelcontrast.data._fields import Array
+from skelcontrast.data.clip import NOBODY, SkeletonClip, SkeletonFormatError
+from skelcontrast.skeleton import SkeletonLayout
+
+SHOWN = 40  # characters of a text that an error repeats
+
+
+def read_ascii(owner: str, path: Path) -> str:
+    """Return a text file of plain characters, its lines divided by single line feeds."""
+    content = path.read_bytes()
+    if not content.isascii() or b"\0" in content:
+        position = next(index for index, byte in enumerate(content) if byte == 0 or byte > 127)
+        line = content.count(b"\n", 0, position) + 1
+        got = f"the byte 0x{content[position]:02x}"
+        raise SkeletonFormatError(owner, path, "be plain text (ASCII)", got, line=line)
+    return content.decode("ascii").replace("\r\n", "\n")
+
+
+def brief(value: object) -> str:
+    """Write a value from a file for an error message: short, whatever the value is."""
+    if isinstance(value, str | bytes):
+        return repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 10**18):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} and shape {value.shape}"
+    return f"a value of type {type(value).__name__}"  # a list may hold itself, a number have a million digits
+
+
+def float32(owner: str, path: Path, positions: Array, *, lines: bool = False, where: str = "") -> Array:
+    """Return positions (C, T, V, M) as a new float32 array if all of them are finite there.
+
+    Args:
+        owner: Public name of the reader.
+        path: The file.
+        positions: The positions, of any kind of number.
+        lines: Whether every frame is a line of the file, which the error then names.
+        where: Words behind the frame that is named in the error.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = np.asarray(positions).astype(np.float32, order="C")
+    finite = np.isfinite(narrow).all(axis=(0, 2, 3))
+    if not finite.all():
+        frame = int(np.argmin(finite))
+        got = f"NaN or infinity in frame {frame}{where}"
+        raise SkeletonFormatError(owner, path, "hold finite numbers only", got, line=frame + 1 if lines else None)
+    return narrow
+
+
+def clip_of(positions: Array, layout: SkeletonLayout) -> SkeletonClip:
+    """Return a clip of checked positions (C, T, V, M) from a file in which a body keeps its slot and may be absent."""
+    present = positions.any(axis=(0, 2))
+    return SkeletonClip(positions, np.where(present, np.arange(positions.shape[3]), NOBODY), layout)

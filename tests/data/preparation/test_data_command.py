@@ -1,0 +1,88 @@
+"""The command: raw folders to prepared ones and what is in them, and errors of one line."""
+
+from pathlib import Path
+
+import pytest
+from tests.reference import raw_files
+from tests.reference.ntu_files import make_ntu_folder
+
+from skelcontrast.data import PreparationReport
+from skelcontrast.data.__main__ import main
+from skelcontrast.skeleton import COCO_17
+
+
+def test_prepare_and_inspect(ntu_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "ntu60"
+    options = ["--bodies", "tracked", "--frames", "8", "--dtype", "float16", "--centre", "spine base", "--quiet"]
+    assert main(["prepare", "ntu60", str(ntu_folder), str(out), *options]) == 0
+    said, noted = capsys.readouterr()
+    assert said.splitlines()[0] == "ntu60: 57 samples, 456 frames of 2 x 25 joints in 3 coordinates, float16"
+    assert said.splitlines()[-1] == f"written: {out}"
+    assert noted == ""
+    settings = PreparationReport.read(out / "report.json").settings
+    assert (settings["bodies"], settings["frames"], settings["centre"]) == ("tracked", 8, "spine base")
+
+    assert main(["inspect", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("ntu60: 57 samples")
+    assert any(line.startswith("frames of a sample: 8 to 8, median 8 (recorded: ") for line in lines)
+    assert lines[-1] == "checksums: as written"
+
+
+def test_a_pickle_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = raw_files.make_annotations(tmp_path / "poses.pkl", layout=COCO_17)
+    out = tmp_path / "out"
+    assert main(["prepare", "pickle", str(path), str(out), "--layout", "COCO_17", "--with-score", "--quiet"]) == 0
+    assert PreparationReport.read(out / "report.json").shape[1:] == (3, 17, 2)
+    assert "published" not in capsys.readouterr().out
+    other = tmp_path / "plane"
+    assert main(["prepare", "pickle", str(path), str(other), "--layout", "COCO_17", "--centre", "none", "--quiet"]) == 0
+    assert PreparationReport.read(other / "report.json").settings["centre"] is None
+
+
+def test_pictures(ntu_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    out, pictures = tmp_path / "ntu60", tmp_path / "pictures"
+    assert main(["prepare", "ntu60", str(ntu_folder), str(out), "--quiet"]) == 0
+    assert main(["inspect", str(out), "--pictures", str(pictures), "--samples", "2"]) == 0
+    written = [Path(line.removeprefix("written: ")) for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert sorted(written) == sorted(pictures.iterdir())
+    assert [path.suffix for path in written] == [".png", ".png", ".gif"]
+    with Image.open(written[-1]) as animation:
+        assert animation.n_frames > 1  # type: ignore[attr-defined]  # of an animation
+        before = animation.convert("RGB").tobytes()
+        animation.seek(animation.n_frames - 1)  # type: ignore[attr-defined]
+        assert animation.convert("RGB").tobytes() != before
+    assert main(["inspect", str(out), "--pictures", str(pictures), "--samples", "0"]) == 2
+    assert capsys.readouterr().err == "error: inspect: `samples` must be at least 1, got 0.\n"
+
+
+def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = make_ntu_folder(tmp_path / "raw", count=5, frames=5)
+    paths[0].write_text("1\n1\n")
+    command = ["prepare", "ntu60", str(tmp_path / "raw"), str(tmp_path / "out"), "--quiet"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: prepare: `raw` must hold whole files only, got 1 broken of 5 samples.")
+    assert f"{paths[0].stem}: read_ntu: `{paths[0]}`, line 3, must" in error
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--skip-bad"]) == 0
+    assert f"  broken: {paths[0].stem}: read_ntu: `{paths[0]}`, line 3, must" in capsys.readouterr().out
+
+
+def test_errors_are_a_line_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, text in (
+        (["prepare", "ntu60", str(tmp_path / "no"), "out"], "list_raw: `raw` must be a folder, got "),
+        (["inspect", str(tmp_path / "no")], "[Errno 2] No such file or directory: "),
+        (["prepare", "ntu60", str(tmp_path), "out", "--workers", "0"], "prepare: `workers` must be at least 1, got 0."),
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {text}")
+        assert error.count("\n") == 1
+    with pytest.raises(SystemExit) as refused:
+        main(["prepare", "kinetics", "raw", "out"])
+    assert refused.value.code == 2
+    assert "invalid choice: 'kinetics'" in capsys.readouterr().err

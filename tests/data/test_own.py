@@ -1,0 +1,95 @@
+"""A dataset from recordings of different lengths: the same as preparing each by itself."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skelcontrast.data import centre, from_clips, resample
+from skelcontrast.skeleton import COCO_17, UTD_MHAD_20
+
+RNG = np.random.default_rng(0)
+LONG, SHORT = RNG.normal(size=(3, 61, 20, 2)), RNG.normal(size=(3, 40, 20))
+
+
+def prepared(clip: Any, frames: int, joint: str | None = None) -> torch.Tensor:
+    x = torch.as_tensor(clip)[None]
+    return resample(centre(x, UTD_MHAD_20, joint=joint), frames)[0].float()
+
+
+def test_each_recording_is_prepared_by_itself() -> None:
+    dataset = from_clips([LONG, SHORT], [1, 0], layout=UTD_MHAD_20, frames=30, subjects=[3, 7])
+    x = dataset.tensor()
+    assert dataset.shape == (2, 3, 30, 20, 2)
+    assert torch.equal(x[0], prepared(LONG, 30))
+    assert torch.equal(x[1, ..., :1], prepared(SHORT[..., None], 30))
+    assert not x[1, ..., 1].any(), "the body that is missing is absent"
+    assert dataset.labels.tolist() == [1, 0]
+    assert dataset.names == ("0", "1")
+    assert dataset.subjects is not None
+    assert dataset.subjects.tolist() == [3, 7]
+
+
+def test_options_reach_the_dataset() -> None:
+    kept = from_clips([LONG], [0], layout=UTD_MHAD_20, frames=61, centred=False, names=["one"], class_names=["wave"])
+    torch.testing.assert_close(kept.tensor()[0], torch.from_numpy(LONG).float(), rtol=0, atol=1e-6)
+    assert (kept.names, kept.class_names) == (("one",), ("wave",))
+    moved = from_clips([LONG], [0], layout=UTD_MHAD_20, frames=5, origin="head")
+    assert torch.equal(moved.tensor()[0], prepared(LONG, 5, "head"))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        torch.from_numpy(LONG),
+        LONG.astype(">f8"),
+        np.lib.stride_tricks.as_strided(LONG, writeable=False),
+        LONG.transpose(3, 2, 1, 0).copy().transpose(3, 2, 1, 0),
+    ],
+    ids=["tensor", "big-endian", "read-only", "strided"],
+)
+def test_every_kind_of_array(same: Any) -> None:
+    expected = from_clips([LONG], [0], layout=UTD_MHAD_20).tensor()
+    assert torch.equal(from_clips([same], [0], layout=UTD_MHAD_20).tensor(), expected)
+
+
+def test_half_precision() -> None:
+    dataset = from_clips([SHORT.astype(np.float16)], [0], layout=UTD_MHAD_20, frames=40)
+    torch.testing.assert_close(dataset.tensor()[0], prepared(SHORT[..., None], 40), rtol=0, atol=5e-3)
+
+
+BROKEN = SHORT.copy()
+BROKEN[1, 7, 3] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("clips", "kind", "text"),
+    [
+        ([], ValueError, "`clips` must hold at least one recording, got none."),
+        ([LONG, "no"], TypeError, "`clips[1]` must be a numpy.ndarray or a torch.Tensor, got str."),
+        ([LONG.astype(int)], TypeError, "`clips[0]` must be floating point, got int64."),
+        ([torch.ones(3, 4, 20, 1, dtype=torch.int32)], TypeError, "`clips[0]` must be floating point, got torch.int32"),
+        (
+            [np.zeros((3, 4, 25, 1))],
+            ValueError,
+            "`clips[0]` must have shape (C, T, 20, M) or (C, T, 20) for layout 'UTD_MHAD_20', none of them 0, got (3,",
+        ),
+        ([np.zeros((3, 0, 20, 1))], ValueError, "none of them 0, got (3, 0, 20, 1)."),
+        ([LONG, LONG[:2]], ValueError, "`clips[1]` must have the 3 coordinates of clips[0], got (2, 61, 20, 2)."),
+        ([SHORT, BROKEN], ValueError, "`clips[1]` must hold finite numbers only, got NaN or infinity in frame 7."),
+    ],
+)
+def test_wrong_recordings(clips: Any, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=re.escape(text)):
+        from_clips(clips, [0] * len(clips), layout=UTD_MHAD_20)
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(TypeError, match="from_clips: `layout` must be a SkeletonLayout"):
+        from_clips([LONG], [0], layout="ntu")  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ValueError, match=r"from_clips: `frames` must be at least 1, got 0\."):
+        from_clips([LONG], [0], layout=UTD_MHAD_20, frames=0)
+    with pytest.raises(ValueError, match="`labels` must have one entry for each of the 1 sequences"):
+        from_clips([np.zeros((2, 5, 17))], [0, 1], layout=COCO_17)
