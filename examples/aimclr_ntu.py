@@ -4,9 +4,10 @@ The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it wit
 
     python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02
 
-Real data: ``--dataset utd-mhad --data FOLDER`` (the .mat files) or ``--dataset official-npy --data FOLDER`` (the
-authors' pre-processed folder). Interrupted runs go on with ``--resume``. Small data wants other settings than NTU: see
-``docs/guide/utd_mhad.md``.
+Real data: prepare it once (``python -m skelcontrast.data prepare ntu60 RAW FOLDER``), then
+``--data FOLDER --protocol xsub``. Also ``--dataset utd-mhad`` (a folder of .mat files) and ``--dataset official-npy``
+(the authors' pre-processed folder). Interrupted runs go on with ``--resume``. Small data wants other settings than NTU:
+see ``docs/guide/utd_mhad.md``.
 """
 
 import argparse
@@ -21,7 +22,14 @@ import torch
 from tqdm import tqdm
 
 from skelcontrast import augment, checkpoint, methods, nn
-from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions, read_official, read_utd_mhad
+from skelcontrast.data import (
+    SkeletonDataset,
+    SkeletonLoader,
+    SyntheticActions,
+    open_prepared,
+    read_official,
+    read_utd_mhad,
+)
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe
 from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 
@@ -29,8 +37,11 @@ from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--dataset", choices=["synthetic", "utd-mhad", "official-npy"], default="synthetic")
+    kinds = ["prepared", "synthetic", "utd-mhad", "official-npy"]
+    add("--dataset", choices=kinds, help="default: prepared with --data, synthetic without")
     add("--data", type=Path, help="folder of the data set (not for synthetic)")
+    add("--protocol", default="xsub", help="split of a prepared folder: xsub, xview, xset, ... (default: %(default)s)")
+    add("--resident", action="store_true", help="keep the training clips on the device")
     add("--frames", type=int, default=50, help="frames T of a sequence (default: %(default)s)")
     add("--origin", default="hip centre", help="joint at the origin, utd-mhad only (default: %(default)s)")
     add("--stream", choices=["joint", "bone", "motion"], default="joint")
@@ -60,6 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("runs/aimclr"), help="folder for log, checkpoint and result")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = parser.parse_args(argv)
+    args.dataset = args.dataset or ("synthetic" if args.data is None else "prepared")
     if args.dataset != "synthetic" and args.data is None:
         parser.error(f"--dataset {args.dataset} needs --data FOLDER")
     if not args.resume and (args.out / "last.pt").exists():
@@ -72,13 +84,15 @@ def load_data(args: argparse.Namespace) -> tuple[SkeletonDataset, SkeletonDatase
         return SyntheticActions(frames=args.frames).split("cross-subject")
     if args.dataset == "utd-mhad":
         return read_utd_mhad(args.data, frames=args.frames, origin=args.origin).split("cross-subject")
+    if args.dataset == "prepared":
+        return open_prepared(args.data, frames=args.frames, protocol=args.protocol).split(args.protocol)
     return read_official(args.data, "train"), read_official(args.data, "val")
 
 
-def choose_queue_size(asked: int | None, clips: int) -> int:
+def choose_queue_size(asked: int | None, clips: int, batch_size: int) -> int:
     """A bank larger than the data set holds the query's own older copies, and pushes the query away from itself."""
     if asked is None and clips < 2 * 32768:
-        return clips // 2
+        return max(batch_size, clips // 2)
     if asked is not None and asked > clips:
         warnings.warn(
             f"--queue-size {asked} is larger than the {clips} training clips: the bank will hold older keys of the "
@@ -101,7 +115,7 @@ def build_encoder(args: argparse.Namespace, train: SkeletonDataset) -> nn.STGCN:
 def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.AimCLR | methods.SkeletonCLR:
     encoder = build_encoder(args, train)
     head = nn.ProjectionHead(encoder.out_features, args.embedding)
-    queue_size = choose_queue_size(args.queue_size, len(train))
+    queue_size = choose_queue_size(args.queue_size, len(train), args.batch_size)
     if args.method == "skeletonclr":
         return methods.SkeletonCLR(
             encoder, head, queue_size=queue_size, momentum=args.momentum, temperature=args.temperature
@@ -197,7 +211,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     torch.manual_seed(args.seed)
     train, test = load_data(args)
     model = build_model(args, train).to(args.device)
-    loader = SkeletonLoader(train, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
+    clips = train.to(args.device) if args.resident else train
+    loader = SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
     optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}

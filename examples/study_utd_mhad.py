@@ -1,16 +1,18 @@
-"""Compare AimCLR, SkeletonCLR, an untrained encoder and supervised training on UTD-MHAD, over several seeds.
+"""Compare AimCLR, SkeletonCLR, an untrained encoder and supervised training on UTD-MHAD, over streams and seeds.
 
-    python examples/study_utd_mhad.py run --data FOLDER --out runs/utd_mhad --seeds 0 1 2
+    python examples/study_utd_mhad.py run --data FOLDER --out runs/utd_mhad
     python examples/study_utd_mhad.py ablate --data FOLDER --out runs/utd_mhad
     python examples/study_utd_mhad.py report --data FOLDER --out runs/utd_mhad --to benchmarks/results
 
 ``run`` and ``ablate`` do what is not done yet, so they can be stopped, resumed, and started twice with different seeds.
-``report`` writes the table, the numbers behind it and the curves that the documentation shows.
+``report`` evaluates every encoder and writes the tables, the numbers behind them and the curves that the documentation
+shows. Supervised training and the ablations are of the joint stream.
 """
 
 import argparse
 import json
-import statistics
+import platform
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import aimclr_ntu as pretraining
 import supervised
 from skelcontrast import augment, checkpoint, nn, viz
 from skelcontrast.data import SkeletonLoader
-from skelcontrast.evaluation import knn_accuracy, linear_probe
+from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, summarize
 
 COMMON = [
     *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "30", "--batch-size", "32"),
@@ -30,6 +32,8 @@ PRETRAINING = ["--momentum", "0.99", "--mine-from", "30", "--eval-every", "3"]
 SUPERVISED = ["--lr", "0.1"]
 METHODS = ("skeletonclr", "aimclr")
 EVERY = (*METHODS, "supervised")
+STREAMS = ("joint", "bone", "motion")
+TITLES = {"untrained": "untrained", "skeletonclr": "SkeletonCLR", "aimclr": "AimCLR"}
 SHORT = ["--epochs", "15", "--mine-from", "15", "--eval-every", "15"]
 PAPER = ["--lr", "0.1", "--warmup", "0", "--schedule", "step", "--dropout", "0.5"]
 ABLATIONS = {
@@ -45,10 +49,13 @@ ABLATIONS = {
 }
 
 
-def settings(data: Path, out: Path, name: str, seed: int) -> list[str]:
+def settings(data: Path, out: Path, name: str, seed: int, stream: str = "joint") -> list[str]:
     """Return the arguments of one run."""
-    own = ["--data", str(data), "--out", str(out / f"{name}-{seed}"), "--seed", str(seed)]
-    return [*COMMON, *SUPERVISED, *own] if name == "supervised" else [*COMMON, *PRETRAINING, "--method", name, *own]
+    folder = out / (f"{name}-{seed}" if stream == "joint" else f"{name}-{stream}-{seed}")
+    own = ["--data", str(data), "--out", str(folder), "--seed", str(seed)]
+    if name == "supervised":
+        return [*COMMON, *SUPERVISED, *own]
+    return [*COMMON, *PRETRAINING, "--method", name, "--stream", stream, *own]
 
 
 def ablation(data: Path, out: Path, name: str) -> list[str]:
@@ -58,16 +65,18 @@ def ablation(data: Path, out: Path, name: str) -> list[str]:
     return [*COMMON, *PRETRAINING, *SHORT, *own, *ABLATIONS[name]]
 
 
-def untrained(arguments: list[str]) -> dict[str, float]:
-    """Accuracies of the encoder as it is before the first step."""
-    args = pretraining.parse(arguments)
+def accuracies(arguments: list[str], *, trained: bool) -> tuple[dict[str, float], Scores]:
+    """Accuracies of an encoder after its run, or before the first step, and the scores of its linear probe."""
+    args = pretraining.parse([*arguments, "--resume"])
     torch.manual_seed(args.seed)
     train, test = pretraining.load_data(args)
-    features = pretraining.evaluate(pretraining.build_model(args, train).encoder, train, test, args.stream)
-    return {
-        "knn": knn_accuracy(*features, k=1),
-        "linear": linear_probe(*features, standardize=True, seed=args.seed).accuracy,
-    }
+    model = pretraining.build_model(args, train)
+    if trained:
+        model.load_state_dict(checkpoint.load(args.out / "last.pt")["model"])
+    features = pretraining.evaluate(model.encoder, train, test, args.stream)
+    probe = linear_probe(*features, standardize=True, seed=args.seed)
+    found = {"knn": knn_accuracy(*features, k=1), "linear": probe.accuracy}
+    return found, Scores(probe.logits, features[1].labels, test.names)
 
 
 def dropped_shares(arguments: list[str]) -> dict[str, float]:
@@ -87,9 +96,13 @@ def dropped_shares(arguments: list[str]) -> dict[str, float]:
     return {"joints": float(joints), "frames": float(frames), "elements": float(elements)}
 
 
+def folder_of(arguments: list[str]) -> Path:
+    return Path(arguments[arguments.index("--out") + 1])
+
+
 def unless_done(main: Callable[[list[str]], object], arguments: list[str]) -> None:
     """Run a training, or the rest of it."""
-    folder = Path(arguments[arguments.index("--out") + 1])
+    folder = folder_of(arguments)
     if not (folder / "result.json").exists():
         print(folder.name)
         main([*arguments, *(["--resume"] if (folder / "last.pt").exists() else [])])
@@ -98,12 +111,12 @@ def unless_done(main: Callable[[list[str]], object], arguments: list[str]) -> No
 def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
-        path = args.out / f"untrained-{seed}.json"
-        if not path.exists():
-            pretraining.write_log(path, [untrained(settings(args.data, args.out / "new", "aimclr", seed))])
         for name in args.methods:
-            main = supervised.main if name == "supervised" else pretraining.main
-            unless_done(main, settings(args.data, args.out, name, seed))
+            if name == "supervised":
+                unless_done(supervised.main, settings(args.data, args.out, name, seed))
+                continue
+            for stream in args.streams:
+                unless_done(pretraining.main, settings(args.data, args.out, name, seed, stream))
 
 
 def ablate(args: argparse.Namespace) -> None:
@@ -112,61 +125,88 @@ def ablate(args: argparse.Namespace) -> None:
         unless_done(pretraining.main, ablation(args.data, args.out, name))
 
 
-def summary(values: Sequence[float]) -> str:
-    spread = f" ({min(values):.1%} to {max(values):.1%})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1%}{spread}"
+def spread(values: Sequence[float]) -> str:
+    found = summarize(values)
+    return f"{found.mean:.1%} ({min(values):.1%} to {max(values):.1%})" if len(values) > 1 else f"{found.mean:.1%}"
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def evaluate_all(args: argparse.Namespace) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Accuracies by encoder, stream (and "fused") and seed."""
+    results: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for name in TITLES:
+        results[name] = {stream: [] for stream in args.streams}
+        for seed in args.seeds:
+            scores: dict[str, Scores] = {}
+            for stream in args.streams:
+                method = "aimclr" if name == "untrained" else name
+                arguments = settings(args.data, args.out, method, seed, stream)
+                found, scores[stream] = accuracies(arguments, trained=name != "untrained")
+                results[name][stream].append(found)
+            if len(scores) > 1:
+                results[name].setdefault("fused", []).append({"linear": fuse(scores).accuracy})
+    return results
+
+
+def main_table(args: argparse.Namespace, results: dict[str, dict[str, list[dict[str, float]]]]) -> list[str]:
+    rows = ["| stream | encoder | kNN, k = 1 | linear probe |", "|---|---|---|---|"]
+    for stream in results["untrained"]:
+        for name, title in TITLES.items():
+            found = results[name][stream]
+            knn = spread([row["knn"] for row in found]) if stream != "fused" else ""
+            rows.append(f"| {stream} | {title} | {knn} | {spread([row['linear'] for row in found])} |")
+    accuracy = [json.loads((args.out / f"supervised-{seed}" / "result.json").read_text()) for seed in args.seeds]
+    return [*rows, f"| joint | supervised, its own classifier | | {spread([row['accuracy'] for row in accuracy])} |"]
+
+
+def ablation_table(ablations: dict[str, dict[str, float]]) -> list[str]:
+    rows = ["| changed | kNN, k = 1 | linear probe |", "|---|---|---|"]
+    return [*rows, *(f"| {name} | {row['knn']:.1%} | {row['linear']:.1%} |" for name, row in ablations.items())]
+
+
+def origin() -> dict[str, str]:
+    """Where and with what the report was made."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, check=False, capture_output=True, text=True).stdout.strip()  # noqa: S603  fixed arguments
+    return {"commit": commit, "torch": torch.__version__, "machine": f"{platform.machine()}, {platform.system()}"}
 
 
 def report(args: argparse.Namespace) -> None:
-    seeds = args.seeds
-    results = {"untrained": [json.loads((args.out / f"untrained-{seed}.json").read_text()) for seed in seeds]}
-    for name in EVERY:
-        results[name] = [json.loads((args.out / f"{name}-{seed}" / "result.json").read_text()) for seed in seeds]
+    results = evaluate_all(args)
+    shares = [dropped_shares(settings(args.data, args.out, "aimclr", seed)) for seed in args.seeds]
     logs = {
-        name: [
-            [json.loads(line) for line in (args.out / f"{name}-{seed}" / "log.jsonl").read_text().splitlines()]
-            for seed in seeds
-        ]
+        name: {
+            stream: [read_log(folder_of(settings(args.data, args.out, name, seed, stream))) for seed in args.seeds]
+            for stream in args.streams
+        }
         for name in METHODS
     }
-    shares = [dropped_shares(settings(args.data, args.out, "aimclr", seed)) for seed in seeds]
-    rows = ["| encoder | kNN, k = 1 | linear probe |", "|---|---|---|"]
-    titles = {"untrained": "untrained", "skeletonclr": "SkeletonCLR", "aimclr": "AimCLR"}
-    for name, title in titles.items():
-        knn, linear = (summary([result[key] for result in results[name]]) for key in ("knn", "linear"))
-        rows.append(f"| {title} | {knn} | {linear} |")
-    rows.append(f"| supervised, its own classifier | | {summary([r['accuracy'] for r in results['supervised']])} |")
-    drops = ", ".join(f"{name} {summary([share[name] for share in shares])}" for name in shares[0])
-    seconds = {name: sum(record["seconds"] for log in logs[name] for record in log) / len(seeds) for name in METHODS}
-    how = f"`{' '.join(COMMON)}`; pre-training also `{' '.join(PRETRAINING)}`, supervised `{' '.join(SUPERVISED)}`"
-    lines = [
-        *rows,
-        f"\nMean, lowest and highest of {len(seeds)} seeds. Settings: {how}.",
-        f"\nShare that EADM drops at margin 0.7 from the trained AimCLR encoders' maps of extreme views: {drops}.",
-        "Joints and frames are the paper's form, elements the released form.",
-    ]
     ablations = {}
     for name in ABLATIONS:
-        folder = pretraining.parse([*ablation(args.data, args.out, name), "--resume"]).out
-        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-        ablations[name] = {**json.loads((folder / "result.json").read_text()), "log": log}
-    lines += [f"\nAimCLR for {SHORT[1]} epochs, seed 0 (`{' '.join(SHORT)}`), one thing changed at a time:\n"]
-    lines += ["| changed | kNN, k = 1 | linear probe |", "|---|---|---|"]
-    lines += [f"| {name} | {row['knn']:.1%} | {row['linear']:.1%} |" for name, row in ablations.items()]
+        folder = folder_of(ablation(args.data, args.out, name))
+        ablations[name] = {**json.loads((folder / "result.json").read_text()), "log": read_log(folder)}
+    drops = ", ".join(f"{name} {spread([share[name] for share in shares])}" for name in shares[0])
+    how = f"`{' '.join(COMMON)}`; pre-training also `{' '.join(PRETRAINING)}`, supervised `{' '.join(SUPERVISED)}`"
+    lines = [
+        *main_table(args, results),
+        f"\nMean, lowest and highest of {len(args.seeds)} seeds. Settings: {how}.",
+        f"\nShare that EADM drops at margin 0.7 from the trained joint encoders' maps of extreme views: {drops}.",
+        "Joints and frames are the paper's form, elements the released form.",
+        f"\nAimCLR, joint stream, {SHORT[1]} epochs, seed 0 (`{' '.join(SHORT)}`), one thing changed at a time:\n",
+        *ablation_table(ablations),
+    ]
     args.to.mkdir(parents=True, exist_ok=True)
     (args.to / "utd_mhad.md").write_text("\n".join(lines) + "\n")
-    numbers = {"common": COMMON, "pretraining": PRETRAINING, "seeds": seeds, "results": results, "logs": logs}
-    content = {
-        **numbers,
-        "ablations": ablations,
-        "dropped_at_0.7": shares,
-        "seconds_per_run": seconds,
-        "torch": torch.__version__,
-    }
+    how_made = {"common": COMMON, "pretraining": PRETRAINING, "seeds": args.seeds, "report": origin()}
+    content = how_made | {"results": results, "logs": logs, "ablations": ablations, "dropped_at_0.7": shares}
     (args.to / "utd_mhad.json").write_text(json.dumps(content, indent=1) + "\n")
-    level = statistics.mean(result["knn"] for result in results["untrained"])
-    figure = viz.plot_runs({titles[name]: log for name, log in logs.items()}, levels={"untrained": level})
-    figure.savefig(args.to / "utd_mhad.png", dpi=110)
+    for stream in args.streams:
+        level = summarize([row["knn"] for row in results["untrained"][stream]]).mean
+        curves = {TITLES[name]: logs[name][stream] for name in METHODS}
+        viz.plot_runs(curves, levels={"untrained": level}).savefig(args.to / f"utd_mhad_{stream}.png", dpi=110)
     print("\n".join(lines))
 
 
@@ -177,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/utd_mhad"), help="folder of the runs")
     parser.add_argument("--to", type=Path, default=Path("benchmarks/results"), help="folder of the report")
     parser.add_argument("--methods", nargs="+", choices=EVERY, default=EVERY)
+    parser.add_argument("--streams", nargs="+", choices=STREAMS, default=STREAMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args(argv)
     {"run": run, "ablate": ablate, "report": report}[args.command](args)

@@ -281,3 +281,13 @@ def test_to_asks_for_memory_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         dataset.to("cpu")
     table.unlink()  # a system that does not tell
     assert torch.equal(dataset.to("cpu").tensor(), dataset.tensor())
+
+
+def test_half_precision_is_kept_and_comes_as_float32() -> None:
+    half = clips(numbers().astype(np.float16))
+    expected = torch.from_numpy(numbers().astype(np.float16)).float()
+    for dataset in (half, half.to("cpu"), half.to("cpu").subset([0, 1, 2, 3, 4, 5])):
+        assert dataset.nbytes == 2 * expected.numel()
+        assert torch.equal(dataset.tensor(), expected)
+        assert torch.equal(torch.cat(list(dataset.batches(range(N), 4))), expected)
+        assert dataset[1].x.dtype == torch.float32

@@ -137,7 +137,8 @@ def test_resuming_with_other_settings_names_what_does_not_fit(example: LoadExamp
 def test_a_bank_larger_than_the_data_is_warned_of(example: LoadExample) -> None:
     loop = example("aimclr_ntu")
     with pytest.warns(UserWarning, match="--queue-size 400 is larger than the 384 training clips"):
-        assert loop.choose_queue_size(400, 384) == 400
-    assert loop.choose_queue_size(None, 384) == 192
-    assert loop.choose_queue_size(None, 40091) == 20045
-    assert loop.choose_queue_size(None, 65536) == 32768
+        assert loop.choose_queue_size(400, 384, 32) == 400
+    assert loop.choose_queue_size(None, 384, 32) == 192
+    assert loop.choose_queue_size(None, 40091, 128) == 20045
+    assert loop.choose_queue_size(None, 65536, 128) == 32768
+    assert loop.choose_queue_size(None, 6, 4) == 4, "a bank holds a batch at least"

@@ -27,15 +27,15 @@ def test_run_and_report(
     monkeypatch.setattr(study, "COMMON", [*study.COMMON, *tiny])
     monkeypatch.setattr(study, "SHORT", tiny)
     monkeypatch.setattr(study, "ABLATIONS", {"nothing": [], "dropout 0.5": ["--dropout", "0.5"]})
-    where = ["--data", str(data), "--out", str(out), "--seeds", "0"]
+    where = ["--data", str(data), "--out", str(out), "--seeds", "0", "--streams", "joint", "motion"]
     study.main(["run", *where])
     study.main(["ablate", *where])
     study.main(["report", *where, "--to", str(to)])
     content = json.loads((to / "utd_mhad.json").read_text())
-    assert content["results"]["aimclr"] == [json.loads((out / "aimclr-0" / "result.json").read_text())]
+    assert content["results"]["aimclr"]["joint"] == [json.loads((out / "aimclr-0" / "result.json").read_text())]
     table = (to / "utd_mhad.md").read_text()
-    assert f"| AimCLR | {content['results']['aimclr'][0]['knn']:.1%} |" in table
+    assert f"| joint | AimCLR | {content['results']['aimclr']['joint'][0]['knn']:.1%} |" in table
     assert f"| dropout 0.5 | {content['ablations']['dropout 0.5']['knn']:.1%} |" in table
-    assert (to / "utd_mhad.png").stat().st_size > 0
+    assert (to / "utd_mhad_motion.png").stat().st_size > 0
     study.main(["run", *where])  # all is done: nothing runs again
-    assert json.loads((out / "aimclr-0" / "result.json").read_text()) == content["results"]["aimclr"][0]
+    assert json.loads((out / "aimclr-0" / "result.json").read_text()) == content["results"]["aimclr"]["joint"][0]

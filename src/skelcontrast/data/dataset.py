@@ -142,7 +142,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
     def take(self, indices: Integers) -> Tensor:
         """Return some sequences as one tensor (n, C, T, V, M), a copy, in the order of `indices`.
 
-        Nothing but these sequences is read from a memory-mapped file.
+        Nothing but these sequences is read from a memory-mapped file. Those kept in half precision come as float32.
 
         Args:
             indices: Positions in this dataset, in any order, possibly repeated.
@@ -151,7 +151,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
             TypeError: If they are not integers.
             ValueError: If one is not a position in this dataset.
         """
-        return self._cut(self._source(self._positions(f"{OWNER}.take", indices)))
+        return _widened(self._cut(self._source(self._positions(f"{OWNER}.take", indices))))
 
     def batches(self, order: Integers, batch_size: int) -> Iterator[Tensor]:
         """Yield sequences as tensors (`batch_size`, C, T, V, M) in an order; the last may be shorter.
@@ -169,7 +169,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         owner = f"{OWNER}.batches"
         _check.integer(owner, "batch_size", batch_size, 1)
         rows = self._source(self._positions(owner, order)).to(self.device)
-        return (self._cut(part) for part in rows.split(batch_size))
+        return (_widened(self._cut(part)) for part in rows.split(batch_size))
 
     def tensor(self) -> Tensor:
         """Return all sequences as one tensor (N, C, T, V, M), a copy. A memory-mapped file is read for it."""
@@ -177,7 +177,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the sequences take as one tensor."""
+        """Bytes that the sequences take as they are kept."""
         return math.prod(self.shape) * self._data.dtype.itemsize
 
     def to(self, device: torch.device | str) -> Self:
@@ -190,9 +190,10 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         """
         target = torch.device(device)
         check_memory(f"{OWNER}.to", self.nbytes, target)
-        whole = torch.empty(self.shape, dtype=self.take([0]).dtype, device=target)
-        for room, part in zip(whole.split(COPIED_AT_ONCE), self.batches(range(len(self)), COPIED_AT_ONCE), strict=True):
-            room.copy_(part)
+        rows = self._source(torch.arange(len(self)))
+        whole = torch.empty(self.shape, dtype=self._cut(rows[:1]).dtype, device=target)
+        for room, part in zip(whole.split(COPIED_AT_ONCE), rows.split(COPIED_AT_ONCE), strict=True):
+            room.copy_(self._cut(part))
         moved = copy.copy(self)
         moved._data, moved._rows = whole, None
         return moved
@@ -294,6 +295,10 @@ class SkeletonDataset(Dataset[SkeletonSample]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._data = unpickled(self._data)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
 
 
 def _num_classes(labels: Tensor, class_names: tuple[str, ...] | None, given: int | None) -> int:
