@@ -2,16 +2,20 @@
 
 python -m benchmarks                          all of them, on the screen
 python -m benchmarks augment                  one of them
-python -m benchmarks --out benchmarks/results also into one text file per operation, with machine and commit
+python -m benchmarks --out benchmarks/results also into two files per operation, text and JSON, with machine and commit
+
+A benchmark is a module that prints its result, and writes its numbers where ``--json FILE`` is given.
 """
 
 import argparse
 import datetime as dt
+import json
 import os
 import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +34,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "augment": Benchmark("benchmarks.augment", ("tests/augment",)),
+    "losses": Benchmark("benchmarks.losses", ("tests/losses", "tests/kernels/test_bank_read.py")),
     "evaluation": Benchmark("benchmarks.evaluation", ("tests/evaluation",)),
     "parsing": Benchmark("benchmarks.parsing", ("tests/data/readers",)),
     "preparation": Benchmark("benchmarks.preparation", ("tests/data/preparation",)),
@@ -46,15 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}")
 
-    header = describe_machine()
-    print(header)
-    failed = [name for name in args.names or BENCHMARKS if not run_one(name, BENCHMARKS[name], header, args.out)]
+    machine = describe_machine()
+    print(show(machine))
+    failed = [name for name in args.names or BENCHMARKS if not run_one(name, BENCHMARKS[name], machine, args.out)]
     if failed:
         print(f"no result for: {', '.join(failed)}")
     return 1 if failed else 0
 
 
-def run_one(name: str, benchmark: Benchmark, header: str, out: Path | None) -> bool:
+def run_one(name: str, benchmark: Benchmark, machine: dict[str, str], out: Path | None) -> bool:
     """Run one operation's tests and, when they pass, its measurement; return whether both went well."""
     print(f"\n{name}: tests", flush=True)
     tests = [sys.executable, "-m", "pytest", "-q", "--no-header", *benchmark.tests]
@@ -62,33 +67,50 @@ def run_one(name: str, benchmark: Benchmark, header: str, out: Path | None) -> b
         print(f"{name}: not measured, because its tests did not pass")
         return False
     print(f"{name}: measuring", flush=True)
-    measured = subprocess.run(  # noqa: S603  our own arguments
-        [sys.executable, "-m", benchmark.module], cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
-    )
-    print(measured.stdout, end="")
-    if measured.returncode != 0:
-        print(f"{name}: the benchmark stopped with exit code {measured.returncode}")
-        return False
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
-        path = out / f"{name}-{re.sub('[^a-z0-9]+', '-', machine.lower()).strip('-')}.txt"
-        path.write_text(f"{header}\n\n{measured.stdout}", encoding="utf-8")
-        print(f"{name}: written to {path}")
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = Path(folder) / "numbers.json"
+        measured = subprocess.run(  # noqa: S603  our own arguments
+            [sys.executable, "-m", benchmark.module, "--json", str(numbers)],
+            cwd=ROOT,
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        print(measured.stdout, end="")
+        if measured.returncode != 0:
+            print(f"{name}: the benchmark stopped with exit code {measured.returncode}")
+            return False
+        if out is not None:
+            result = {"machine": machine, "result": json.loads(numbers.read_text(encoding="utf-8"))}
+            write(out, name, machine, measured.stdout, result)
     return True
 
 
-def describe_machine() -> str:
+def write(out: Path, name: str, machine: dict[str, str], text: str, result: dict[str, object]) -> None:
+    """Keep a result as text and as JSON, in files named after the operation and the machine."""
+    out.mkdir(parents=True, exist_ok=True)
+    stem = f"{name}-{re.sub('[^a-z0-9]+', '-', machine.get('device', processor()).lower()).strip('-')}"
+    (out / f"{stem}.txt").write_text(f"{show(machine)}\n\n{text}", encoding="utf-8")
+    (out / f"{stem}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"{name}: written to {out / stem}.txt and .json")
+
+
+def describe_machine() -> dict[str, str]:
     """Say what the numbers below were measured on."""
-    lines = [
-        f"date     {dt.datetime.now(dt.timezone.utc):%Y-%m-%d %H:%M} UTC",
-        f"commit   {commit()}",
-        f"machine  {processor()}, {os.cpu_count()} logical cores",
-        f"versions Python {platform.python_version()}, torch {torch.__version__}",
-    ]
+    described = {
+        "date": f"{dt.datetime.now(dt.timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "commit": commit(),
+        "machine": f"{processor()}, {os.cpu_count()} logical cores",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+    }
     if torch.cuda.is_available():
-        lines.append(f"device   {torch.cuda.get_device_name()}")
-    return "\n".join(lines)
+        described["device"] = torch.cuda.get_device_name()
+    return described
+
+
+def show(machine: dict[str, str]) -> str:
+    """Write a machine's description, a line per entry."""
+    return "\n".join(f"{name:8} {value}" for name, value in machine.items())
 
 
 def commit() -> str:

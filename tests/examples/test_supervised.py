@@ -1,15 +1,42 @@
-"""The supervised yardstick runs with the arguments of the pre-training loop."""
+"""The supervised yardstick runs with the arguments of the pre-training loop, and goes on where it was broken off."""
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.examples.conftest import LoadExample
+
+QUICK = ["--frames", "8", "--width", "2", "--batch-size", "64", "--lr", "0.05", "--eval-every", "2", "--device", "cpu"]
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 def test_one_epoch(example: LoadExample, tmp_path: Path) -> None:
-    arguments = ["--frames", "8", "--width", "2", "--batch-size", "64", "--epochs", "1", "--lr", "0.05"]
-    result = example("supervised").main([*arguments, "--device", "cpu", "--out", str(tmp_path / "run")])
+    result = example("supervised").main([*QUICK, "--epochs", "1", "--out", str(tmp_path / "run")])
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
-    assert 0 <= result["accuracy"] <= 1
-    (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-    assert json.loads(line).keys() == {"epoch", "loss"}
+    assert 0 <= result["accuracy"] <= result["top5"] <= 1
+    (record,) = log_of(tmp_path / "run")
+    assert record.keys() == {"epoch", "lr", "loss", "top1", "top5"}
+
+
+def test_broken_off_and_resumed_ends_with_the_same_numbers(
+    example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = example("supervised")
+    whole = script.main([*QUICK, "--epochs", "2", "--out", str(tmp_path / "whole")])
+    save, broken = script.checkpoint.save, str(tmp_path / "broken")
+
+    def save_and_die(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script.checkpoint, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        script.main([*QUICK, "--epochs", "2", "--out", broken])
+    monkeypatch.setattr(script.checkpoint, "save", save)
+    assert len(log_of(tmp_path / "broken")) == 1
+    assert script.main([*QUICK, "--epochs", "2", "--out", broken, "--resume"]) == whole
+    assert log_of(tmp_path / "broken") == log_of(tmp_path / "whole")

@@ -11,8 +11,11 @@ from tests.reference.losses import unit_rows
 from torch import Tensor
 
 from skelcontrast.losses import CrossStream, CrossStreamLoss, cross_stream, nearest_neighbors, nnm
+from skelcontrast.losses.bank_read import Implementation
 
 Streams = tuple[list[Tensor], list[Tensor], list[Tensor]]
+
+both_twins = pytest.mark.parametrize("implementation", ["dense", "chunked"])
 
 
 def draw(N: int, K: int, widths: tuple[int, ...]) -> Streams:
@@ -24,33 +27,50 @@ def draw(N: int, K: int, widths: tuple[int, ...]) -> Streams:
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("widths", [(24, 24), (65, 24, 7), (5, 6, 7, 8)])
 @pytest.mark.parametrize(("N", "K", "k"), [(1, 1, 1), (3, 7, 3), (3, 97, 1)])
-def test_agrees_with_the_oracle(N: int, K: int, k: int, widths: tuple[int, ...], context: bool) -> None:
+@both_twins
+def test_agrees_with_the_oracle(
+    N: int, K: int, k: int, widths: tuple[int, ...], context: bool, implementation: Implementation
+) -> None:
     queries, keys, banks = draw(N, K, widths)
     expected = torch.tensor(
         reference.cross_stream(queries, keys, banks, temperature=0.1, k=k, context=context), dtype=torch.float64
     )
-    found = cross_stream(queries, keys, banks, temperature=0.1, k=k, context=context, reduction="none")
+    found = cross_stream(
+        queries, keys, banks, temperature=0.1, k=k, context=context, reduction="none", implementation=implementation
+    )
     torch.testing.assert_close(torch.stack(found.streams), expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.total, expected.sum(dim=0), rtol=1e-12, atol=1e-12)
 
 
-def test_agrees_with_the_oracle_at_a_large_bank() -> None:
+@both_twins
+def test_agrees_with_the_oracle_at_a_large_bank(implementation: Implementation) -> None:
     queries, keys, banks = draw(1, 4097, (24, 24))
     expected = torch.tensor(
         reference.cross_stream(queries, keys, banks, temperature=0.1, k=2, context=True), dtype=torch.float64
     )
-    found = cross_stream(queries, keys, banks, temperature=0.1, k=2, reduction="none")
+    found = cross_stream(queries, keys, banks, temperature=0.1, k=2, reduction="none", implementation=implementation)
     torch.testing.assert_close(torch.stack(found.streams), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("k", [1, 2])
-def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]], context: bool, k: int) -> None:
+@both_twins
+def test_agrees_with_the_released_code(
+    golden: Callable[[str], Mapping[str, Any]], context: bool, k: int, implementation: Implementation
+) -> None:
     numbers = {name: torch.from_numpy(value) for name, value in golden("cross_stream.npz").items()}
     names = ("joint", "motion", "bone")
     queries, keys, banks = ([numbers[f"{kind}_{name}"] for name in names] for kind in ("query", "key", "queue"))
     queries = [query.requires_grad_() for query in queries]
-    loss = cross_stream(queries, keys, banks, temperature=float(numbers["temperature"]), k=k, context=context)
+    loss = cross_stream(
+        queries,
+        keys,
+        banks,
+        temperature=float(numbers["temperature"]),
+        k=k,
+        context=context,
+        implementation=implementation,
+    )
     loss.total.backward()
     setting = f"context{int(context)}_top{k}"
     torch.testing.assert_close(loss.total.detach(), numbers[f"loss_total_{setting}"], rtol=0, atol=1e-9)
@@ -60,32 +80,38 @@ def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]
 
 
 @pytest.mark.parametrize("context", [False, True])
-def test_gradient(context: bool) -> None:
+@both_twins
+def test_gradient(context: bool, implementation: Implementation) -> None:
     queries, keys, banks = draw(2, 6, (4, 5, 4))
     inputs = tuple(query.requires_grad_() for query in queries)
 
     def losses(*queries: Tensor) -> tuple[Tensor, ...]:
-        loss = cross_stream(queries, keys, banks, temperature=0.3, k=2, context=context)
+        loss = cross_stream(queries, keys, banks, temperature=0.3, k=2, context=context, implementation=implementation)
         return (loss.total, *loss.streams)
 
     assert torch.autograd.gradcheck(losses, inputs)
 
 
 @pytest.mark.parametrize("context", [False, True])
-def test_only_the_context_ties_the_gradients_of_two_streams(context: bool) -> None:
+@both_twins
+def test_only_the_context_ties_the_gradients_of_two_streams(context: bool, implementation: Implementation) -> None:
     queries, keys, banks = draw(2, 6, (4, 5))
     own, other = (query.requires_grad_() for query in queries)
-    cross_stream([own, other], keys, banks, context=context).streams[0].backward()
+    cross_stream([own, other], keys, banks, context=context, implementation=implementation).streams[0].backward()
     assert own.grad is not None
     assert (other.grad is not None) == context
 
 
-def test_two_streams_without_context_are_nnm_with_exchanged_neighbors() -> None:
+@both_twins
+def test_two_streams_without_context_are_nnm_with_exchanged_neighbors(implementation: Implementation) -> None:
     queries, keys, banks = draw(3, 20, (8, 8))
-    found = cross_stream(queries, keys, banks, k=2, context=False)
+    found = cross_stream(queries, keys, banks, k=2, context=False, implementation=implementation)
     for u, v in ((0, 1), (1, 0)):
-        neighbors = nearest_neighbors([queries[v]], banks[v], k=2)
-        torch.testing.assert_close(found.streams[u], nnm(queries[u], keys[u], banks[u], neighbors, positives="mean"))
+        neighbors = nearest_neighbors([queries[v]], banks[v], k=2, implementation=implementation)
+        torch.testing.assert_close(
+            found.streams[u],
+            nnm(queries[u], keys[u], banks[u], neighbors, positives="mean", implementation=implementation),
+        )
 
 
 def test_the_order_of_the_streams_does_not_matter() -> None:

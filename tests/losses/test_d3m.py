@@ -13,9 +13,12 @@ from tests.reference.losses import unit_rows
 from torch import Tensor
 
 from skelcontrast.losses import D3MLoss, d3m
+from skelcontrast.losses.bank_read import Implementation
 
 Form = Literal["cross_entropy", "kl"]
 FORMS: tuple[Form, ...] = ("cross_entropy", "kl")
+
+both_twins = pytest.mark.parametrize("implementation", ["dense", "chunked"])
 
 
 def draw(N: int, D: int, K: int, views: int = 2) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
@@ -26,23 +29,45 @@ def draw(N: int, D: int, K: int, views: int = 2) -> tuple[Tensor, list[Tensor], 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("N", "D", "views"), [(1, 24, 1), (3, 65, 2), (3, 24, 3)])
 @pytest.mark.parametrize("K", [1, 7, 4097])
-def test_agrees_with_the_oracle(N: int, D: int, K: int, views: int, form: Form) -> None:
+@both_twins
+def test_agrees_with_the_oracle(N: int, D: int, K: int, views: int, form: Form, implementation: Implementation) -> None:
     query, extremes, positive, bank = draw(N, D, K, views)
     expected = torch.tensor(
         reference.d3m(query, extremes, positive, bank, temperature=0.1, form=form), dtype=torch.float64
     )
-    found = d3m(query, extremes, positive, bank, temperature=0.1, form=form, reduction="none")
+    found = d3m(
+        query, extremes, positive, bank, temperature=0.1, form=form, reduction="none", implementation=implementation
+    )
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
     narrow = [view.float() for view in extremes]
-    found = d3m(query.float(), narrow, positive.float(), bank.float(), temperature=0.1, form=form, reduction="none")
+    found = d3m(
+        query.float(),
+        narrow,
+        positive.float(),
+        bank.float(),
+        temperature=0.1,
+        form=form,
+        reduction="none",
+        implementation=implementation,
+    )
     torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]]) -> None:
+@both_twins
+def test_agrees_with_the_released_code(
+    golden: Callable[[str], Mapping[str, Any]], implementation: Implementation
+) -> None:
     numbers = {name: torch.from_numpy(value) for name, value in golden("losses.npz").items()}
     views = {name: numbers[name].requires_grad_() for name in ("query", "extreme", "extreme_dropped")}
     query, *extremes = views.values()
-    loss = d3m(query, extremes, numbers["key"], numbers["queue"], temperature=float(numbers["temperature"]))
+    loss = d3m(
+        query,
+        extremes,
+        numbers["key"],
+        numbers["queue"],
+        temperature=float(numbers["temperature"]),
+        implementation=implementation,
+    )
     loss.backward()
     torch.testing.assert_close(loss.detach(), numbers["d3m"], rtol=0, atol=1e-9)
     for name, view in views.items():
@@ -53,20 +78,25 @@ def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_gradient(form: Form) -> None:
+@both_twins
+def test_gradient(form: Form, implementation: Implementation) -> None:
     query, extremes, positive, bank = draw(2, 5, 6)
     inputs = [view.requires_grad_() for view in extremes]
     assert torch.autograd.gradcheck(
-        lambda *views: d3m(query, views, positive, bank, temperature=0.3, form=form), tuple(inputs)
+        lambda *views: d3m(query, views, positive, bank, temperature=0.3, form=form, implementation=implementation),
+        tuple(inputs),
     )
 
 
-def test_both_forms_have_the_same_gradients() -> None:
+@both_twins
+def test_both_forms_have_the_same_gradients(implementation: Implementation) -> None:
     query, extremes, positive, bank = draw(3, 16, 40)
     gradients = []
     for form in FORMS:
         views = [view.clone().requires_grad_() for view in extremes]
-        gradients.append(torch.autograd.grad(d3m(query, views, positive, bank, form=form), views))
+        gradients.append(
+            torch.autograd.grad(d3m(query, views, positive, bank, form=form, implementation=implementation), views)
+        )
     for cross_entropy, kl in zip(*gradients, strict=True):
         torch.testing.assert_close(cross_entropy, kl, rtol=1e-12, atol=1e-12)
 

@@ -11,6 +11,9 @@ from tests.reference.losses import unit_rows
 from torch import Tensor
 
 from skelcontrast.losses import InfoNCELoss, info_nce
+from skelcontrast.losses.bank_read import Implementation
+
+both_twins = pytest.mark.parametrize("implementation", ["dense", "chunked"])
 
 
 def draw(N: int, D: int, K: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -20,19 +23,31 @@ def draw(N: int, D: int, K: int) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("N", [1, 3])
 @pytest.mark.parametrize("D", [24, 65])
 @pytest.mark.parametrize("K", [1, 7, 4097])
-def test_agrees_with_the_oracle(N: int, D: int, K: int) -> None:
+@both_twins
+def test_agrees_with_the_oracle(N: int, D: int, K: int, implementation: Implementation) -> None:
     query, positive, bank = draw(N, D, K)
     expected = torch.tensor(reference.info_nce(query, positive, bank, temperature=0.1), dtype=torch.float64)
-    found = info_nce(query, positive, bank, temperature=0.1, reduction="none")
+    found = info_nce(query, positive, bank, temperature=0.1, reduction="none", implementation=implementation)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    narrow = info_nce(query.float(), positive.float(), bank.float(), temperature=0.1, reduction="none")
+    narrow = info_nce(
+        query.float(), positive.float(), bank.float(), temperature=0.1, reduction="none", implementation=implementation
+    )
     torch.testing.assert_close(narrow, expected.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]]) -> None:
+@both_twins
+def test_agrees_with_the_released_code(
+    golden: Callable[[str], Mapping[str, Any]], implementation: Implementation
+) -> None:
     numbers = {name: torch.from_numpy(value) for name, value in golden("losses.npz").items()}
     query = numbers["query"].requires_grad_()
-    loss = info_nce(query, numbers["key"], numbers["queue"], temperature=float(numbers["temperature"]))
+    loss = info_nce(
+        query,
+        numbers["key"],
+        numbers["queue"],
+        temperature=float(numbers["temperature"]),
+        implementation=implementation,
+    )
     loss.backward()
     assert query.grad is not None
     torch.testing.assert_close(loss.detach(), numbers["info_nce"], rtol=0, atol=1e-9)
@@ -42,10 +57,13 @@ def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]
     assert not numbers["info_nce_grad_extreme_dropped"].any()
 
 
-def test_gradient() -> None:
+@both_twins
+def test_gradient(implementation: Implementation) -> None:
     query, positive, bank = draw(2, 5, 6)
     query.requires_grad_()
-    assert torch.autograd.gradcheck(lambda q: info_nce(q, positive, bank, temperature=0.3), (query,))
+    assert torch.autograd.gradcheck(
+        lambda q: info_nce(q, positive, bank, temperature=0.3, implementation=implementation), (query,)
+    )
 
 
 def test_is_cross_entropy_with_the_positive_first() -> None:

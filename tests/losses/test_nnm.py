@@ -11,9 +11,12 @@ from tests.reference.losses import unit_rows
 from torch import Tensor
 
 from skelcontrast.losses import NNMLoss, info_nce, nearest_neighbors, nnm
+from skelcontrast.losses.bank_read import Implementation
 
 Positives = Literal["sum", "mean", "logsumexp"]
 POSITIVES: tuple[Positives, ...] = ("sum", "mean", "logsumexp")
+
+both_twins = pytest.mark.parametrize("implementation", ["dense", "chunked"])
 
 
 def draw(N: int, D: int, K: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -22,9 +25,10 @@ def draw(N: int, D: int, K: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize(("N", "D"), [(1, 24), (3, 65)])
 @pytest.mark.parametrize(("K", "k"), [(1, 1), (7, 3), (7, 7), (4097, 5)])
-def test_neighbors_agree_with_the_oracle(N: int, D: int, K: int, k: int) -> None:
+@both_twins
+def test_neighbors_agree_with_the_oracle(N: int, D: int, K: int, k: int, implementation: Implementation) -> None:
     queries, bank = [unit_rows(N, D, 0), unit_rows(N, D, 1)], unit_rows(K, D, 2)
-    found = nearest_neighbors(queries, bank, k=k)
+    found = nearest_neighbors(queries, bank, k=k, implementation=implementation)
     assert found.dtype == torch.int64
     assert found.shape == (N, 2 * k)
     expected = [reference.nearest_neighbors(query, bank, k=k) for query in queries]
@@ -43,15 +47,27 @@ def test_neighbors_carry_no_gradient_and_ignore_autocast() -> None:
 @pytest.mark.parametrize("positives", POSITIVES)
 @pytest.mark.parametrize(("N", "D"), [(1, 24), (3, 65)])
 @pytest.mark.parametrize(("K", "k"), [(1, 1), (7, 3), (4097, 2)])
-def test_agrees_with_the_oracle(N: int, D: int, K: int, k: int, positives: Positives) -> None:
+@both_twins
+def test_agrees_with_the_oracle(
+    N: int, D: int, K: int, k: int, positives: Positives, implementation: Implementation
+) -> None:
     query, positive, bank = draw(N, D, K)
     # Two views that are nearly the same find the same rows, so some repeat.
-    neighbors = nearest_neighbors([query, query + 0.1 * positive, positive], bank, k=k)
+    neighbors = nearest_neighbors([query, query + 0.1 * positive, positive], bank, k=k, implementation=implementation)
     expected = torch.tensor(
         reference.nnm(query, positive, bank, neighbors.tolist(), temperature=0.1, positives=positives),
         dtype=torch.float64,
     )
-    found = nnm(query, positive, bank, neighbors, temperature=0.1, positives=positives, reduction="none")
+    found = nnm(
+        query,
+        positive,
+        bank,
+        neighbors,
+        temperature=0.1,
+        positives=positives,
+        reduction="none",
+        implementation=implementation,
+    )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     found = nnm(
         query.float(),
@@ -61,22 +77,34 @@ def test_agrees_with_the_oracle(N: int, D: int, K: int, k: int, positives: Posit
         temperature=0.1,
         positives=positives,
         reduction="none",
+        implementation=implementation,
     )
     torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]], k: int) -> None:
+@both_twins
+def test_agrees_with_the_released_code(
+    golden: Callable[[str], Mapping[str, Any]], k: int, implementation: Implementation
+) -> None:
     numbers = {name: torch.from_numpy(value) for name, value in golden("losses.npz").items()}
     views = {name: numbers[name].requires_grad_() for name in ("query", "extreme", "extreme_dropped")}
     query, key, bank = views["query"], numbers["key"], numbers["queue"]
-    neighbors = nearest_neighbors(list(views.values()), bank, k=k)
+    neighbors = nearest_neighbors(list(views.values()), bank, k=k, implementation=implementation)
     mask = torch.zeros(query.shape[0], 1 + bank.shape[0], dtype=torch.bool)
     mask[:, 0] = True
     assert torch.equal(mask.scatter(1, neighbors + 1, value=True), numbers[f"positive_mask_top{k}"])
     for positives in POSITIVES:
         query.grad = None
-        loss = nnm(query, key, bank, neighbors, temperature=float(numbers["temperature"]), positives=positives)
+        loss = nnm(
+            query,
+            key,
+            bank,
+            neighbors,
+            temperature=float(numbers["temperature"]),
+            positives=positives,
+            implementation=implementation,
+        )
         loss.backward()
         torch.testing.assert_close(loss.detach(), numbers[f"nnm_{positives}_top{k}"], rtol=0, atol=1e-9)
         for name, view in views.items():
@@ -85,25 +113,45 @@ def test_agrees_with_the_released_code(golden: Callable[[str], Mapping[str, Any]
 
 
 @pytest.mark.parametrize("positives", POSITIVES)
-def test_gradient(positives: Positives) -> None:
+@both_twins
+def test_gradient(positives: Positives, implementation: Implementation) -> None:
     query, positive, bank = draw(2, 5, 6)
     neighbors = torch.tensor([[3, 1, 3], [0, 5, 2]])
     query.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda q: nnm(q, positive, bank, neighbors, temperature=0.3, positives=positives), (query,)
+        lambda q: nnm(
+            q, positive, bank, neighbors, temperature=0.3, positives=positives, implementation=implementation
+        ),
+        (query,),
     )
 
 
 @pytest.mark.parametrize("positives", POSITIVES)
-def test_a_repeated_neighbor_counts_once(positives: Positives) -> None:
+@both_twins
+def test_a_repeated_neighbor_counts_once(positives: Positives, implementation: Implementation) -> None:
     query, positive, bank = draw(2, 8, 6)
-    once = nnm(query, positive, bank, torch.tensor([[0, 4], [5, 0]]), positives=positives, reduction="none")
+    once = nnm(
+        query,
+        positive,
+        bank,
+        torch.tensor([[0, 4], [5, 0]]),
+        positives=positives,
+        reduction="none",
+        implementation=implementation,
+    )
     again = torch.tensor([[4, 0, 4, 0, 0], [0, 5, 0, 5, 5]])
-    torch.testing.assert_close(nnm(query, positive, bank, again, positives=positives, reduction="none"), once)
+    torch.testing.assert_close(
+        nnm(query, positive, bank, again, positives=positives, reduction="none", implementation=implementation), once
+    )
     # Row 0 beside the same row again, where nothing else separates them.
     zeros = torch.zeros(2, 3, dtype=torch.long)
-    expected = nnm(query, positive, bank, zeros[:, :1], positives=positives, reduction="none")
-    assert torch.equal(nnm(query, positive, bank, zeros, positives=positives, reduction="none"), expected)
+    expected = nnm(
+        query, positive, bank, zeros[:, :1], positives=positives, reduction="none", implementation=implementation
+    )
+    assert torch.equal(
+        nnm(query, positive, bank, zeros, positives=positives, reduction="none", implementation=implementation),
+        expected,
+    )
 
 
 def test_neighbors_are_not_changed() -> None:

@@ -1,5 +1,6 @@
 """What holds for every loss: reductions, precision, detached keys, order of the bank, closed-form gradients."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,31 +10,60 @@ from hypothesis import strategies as st
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
-from skelcontrast.losses import cross_stream, d3m, info_nce, nearest_neighbors, nnm
+from skelcontrast.losses import (
+    CrossStreamLoss,
+    D3MLoss,
+    InfoNCELoss,
+    NNMLoss,
+    aimclr_loss,
+    cross_stream,
+    d3m,
+    info_nce,
+    nearest_neighbors,
+    nnm,
+)
 from skelcontrast.losses._similarity import Reduction
+from skelcontrast.losses.bank_read import Implementation
+from skelcontrast.losses.nnm import Positives
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor, float, Reduction], Tensor]
 
 
-def mined(query: Tensor, extreme: Tensor, bank: Tensor) -> Tensor:
-    return nearest_neighbors([query, extreme], bank, k=min(3, bank.shape[0]))
+def losses_with(i: Implementation) -> dict[str, Loss]:
+    """Return every loss and form as a function of (query, extreme, positive, bank, temperature, reduction)."""
+
+    def mined(positives: Positives) -> Loss:
+        def loss(q: Tensor, e: Tensor, p: Tensor, b: Tensor, t: float, r: Reduction) -> Tensor:
+            neighbors = nearest_neighbors([q, e], b, k=min(3, b.shape[0]), implementation=i)
+            return nnm(q, p, b, neighbors, temperature=t, positives=positives, reduction=r, implementation=i)
+
+        return loss
+
+    def crossed(context: bool) -> Loss:
+        def loss(q: Tensor, e: Tensor, p: Tensor, b: Tensor, t: float, r: Reduction) -> Tensor:
+            streams = [q, e], [p, p], [b, -b]
+            return cross_stream(*streams, temperature=t, context=context, reduction=r, implementation=i).total
+
+        return loss
+
+    return {
+        f"{i} info_nce": lambda q, _, p, b, t, r: info_nce(q, p, b, temperature=t, reduction=r, implementation=i),
+        f"{i} d3m": lambda q, e, p, b, t, r: d3m(q, [e, -e], p, b, temperature=t, reduction=r, implementation=i),
+        f"{i} d3m kl": lambda q, e, p, b, t, r: d3m(
+            q, [e, -e], p, b, temperature=t, form="kl", reduction=r, implementation=i
+        ),
+        f"{i} nnm sum": mined("sum"),
+        f"{i} nnm mean": mined("mean"),
+        f"{i} nnm logsumexp": mined("logsumexp"),
+        f"{i} aimclr": lambda q, e, p, b, t, r: (
+            aimclr_loss(q, [e, -e], p, b, temperature=t, mine=True, reduction=r, implementation=i).total
+        ),
+        f"{i} cross_stream": crossed(context=True),
+        f"{i} cross_stream without context": crossed(context=False),
+    }
 
 
-# Every loss and form as a function of (query, extreme, positive, bank, temperature, reduction).
-LOSSES: dict[str, Loss] = {
-    "info_nce": lambda q, _, p, b, t, r: info_nce(q, p, b, temperature=t, reduction=r),
-    "d3m": lambda q, e, p, b, t, r: d3m(q, [e, -e], p, b, temperature=t, reduction=r),
-    "d3m kl": lambda q, e, p, b, t, r: d3m(q, [e, -e], p, b, temperature=t, form="kl", reduction=r),
-    "nnm sum": lambda q, e, p, b, t, r: nnm(q, p, b, mined(q, e, b), temperature=t, reduction=r),
-    "nnm mean": lambda q, e, p, b, t, r: nnm(q, p, b, mined(q, e, b), temperature=t, positives="mean", reduction=r),
-    "nnm logsumexp": lambda q, e, p, b, t, r: nnm(
-        q, p, b, mined(q, e, b), temperature=t, positives="logsumexp", reduction=r
-    ),
-    "cross_stream": lambda q, e, p, b, t, r: cross_stream([q, e], [p, p], [b, -b], temperature=t, reduction=r).total,
-    "cross_stream without context": lambda q, e, p, b, t, r: (
-        cross_stream([q, e], [p, p], [b, -b], temperature=t, context=False, reduction=r).total
-    ),
-}
+LOSSES = losses_with("dense") | losses_with("chunked")
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 
@@ -113,6 +143,44 @@ def test_runs_on_a_device_without_autocast(loss: Loss) -> None:
     found = loss(query, extreme, positive, bank, 0.07, "none")
     assert found.device.type == "meta"
     assert found.shape == (3,)
+
+
+X = torch.zeros(3, 8)
+MODULES: dict[str, Callable[[Implementation], object]] = {
+    "info_nce": lambda i: InfoNCELoss(implementation=i)(X, X, X),
+    "d3m": lambda i: D3MLoss(implementation=i)(X, [X], X, X),
+    "nnm": lambda i: NNMLoss(implementation=i)(X, X, X, torch.zeros(3, 1, dtype=torch.long)),
+    "cross_stream": lambda i: CrossStreamLoss(implementation=i)([X, X], [X, X], [X, X]),
+}
+
+
+@pytest.mark.parametrize(("owner", "call"), MODULES.items(), ids=MODULES.keys())
+def test_modules_hand_their_implementation_on(
+    owner: str, call: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    message = f"{owner}: `implementation` must not be 'triton' for tensors on cpu, got 'triton'. Pass 'auto'."
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call("triton")
+    with pytest.raises(ValueError, match=r"Loss: `implementation` must be one of 'auto', .*, got 'fast'\.$"):
+        call("fast")
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
+@pytest.mark.parametrize("implementation", ["dense", "chunked"])
+def test_compiles_without_a_graph_break(implementation: Implementation) -> None:
+    names = [f"{implementation} {name}" for name in ("aimclr", "cross_stream")]
+
+    def whole(query: Tensor, extreme: Tensor, positive: Tensor, bank: Tensor) -> Tensor:
+        return torch.stack([LOSSES[name](query, extreme, positive, bank, 0.07, "mean") for name in names])
+
+    inputs, found = draw(3, 8, 40), []
+    for function in (whole, torch.compile(whole, fullgraph=True, backend="aot_eager")):
+        query, extreme = (x.clone().requires_grad_() for x in inputs[:2])
+        losses = function(query, extreme, *inputs[2:])
+        losses.square().sum().backward()
+        found.append((losses.detach(), query.grad, extreme.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 
 def read(z: Tensor, s: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -243,6 +243,21 @@ def test_terms_train_their_own_views() -> None:
         assert [gradient is not None for gradient in of_divergence] == [False, False, True, True]
 
 
+@pytest.mark.parametrize("mine", [False, True])
+def test_the_implementation_does_not_change_the_numbers(mine: bool) -> None:
+    found = []
+    for implementation in ("dense", "chunked"):
+        model = build(k=2, implementation=implementation).double()
+        views = model.embed(*draw_views(dtype=torch.float64))
+        found.append((*model.loss(views, mine=mine), model.divergence(views)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+def test_an_implementation_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"^AimCLR: `implementation` must be one of 'auto', "):
+        build(implementation="fast")
+
+
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.0), (1.0, 0.0), (2.0, 0.5)])
 def test_weights_of_the_terms(alpha: float, beta: float) -> None:
     loss = build(alpha=alpha, beta=beta).loss(build().embed(*draw_views()))

@@ -113,6 +113,45 @@ def cross_stream(
     return losses
 
 
+def bank_read(
+    view: Tensor, positive: Tensor, bank: Tensor, *, temperature: float, k: int
+) -> tuple[list[float], Rows, list[list[int]]]:
+    """Log of the denominator of Eq. 4 and 5, mean of positive and bank under those probabilities, nearest rows."""
+    log_partition, attended = [], []
+    for z, key in zip(_rows(view), _rows(positive), strict=True):
+        keys = [key, *_rows(bank)]
+        log_partition.append(_log_sum_exp([float(np.dot(z, m)) / temperature for m in keys]))
+        attended.append(sum(math.exp(p) * m for p, m in zip(_log_p(z, key, bank, temperature), keys, strict=True)))
+    return log_partition, np.stack(attended), nearest_neighbors(view, bank, k=k)
+
+
+def released_aimclr_loss(
+    query: Tensor, extremes: Sequence[Tensor], positive: Tensor, queue: Tensor, *, temperature: float, k: int
+) -> Tensor:
+    """The second stage's loss in the operations of the released code, differentiable: the plain form for benchmarks.
+
+    Three dense blocks of similarities with a queue (D, K) of a key per column, the logarithm taken after the softmax,
+    one-hot masks of the nearest keys, NNM as a mean.
+    """
+
+    def similarities(view: Tensor) -> tuple[Tensor, Tensor]:
+        negatives = torch.einsum("nc,ck->nk", view, queue.clone().detach())
+        logits = torch.cat([torch.einsum("nc,nc->n", view, positive.detach()).unsqueeze(-1), negatives], dim=1)
+        logits /= temperature
+        return logits, negatives
+
+    blocks = [similarities(view) for view in (query, *extremes)]
+    logits = blocks[0][0]
+    target = torch.softmax(logits.clone().detach(), dim=1)
+    marked = torch.zeros_like(blocks[0][1])
+    for _, negatives in blocks:
+        marked.scatter_(1, torch.topk(negatives, k, dim=1).indices, 1)
+    mask = torch.cat([torch.ones_like(marked[:, :1]), marked], dim=1)
+    contrast = -((F.log_softmax(logits, dim=1) * mask).sum(1) / mask.sum(1)).mean()
+    of_views = [-torch.mean(torch.sum(torch.log(torch.softmax(view, dim=1)) * target, dim=1)) for view, _ in blocks[1:]]
+    return contrast + sum(of_views[1:], of_views[0]) / len(of_views)
+
+
 def _log_p(z: Rows, key: Rows, bank: Tensor, temperature: float) -> list[float]:
     """Eq. 5, then Eq. 4 for every stored key, as logarithms."""
     similarities = [float(np.dot(z, m)) / temperature for m in [key, *_rows(bank)]]

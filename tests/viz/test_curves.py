@@ -42,6 +42,19 @@ def test_a_panel_without_curves_is_left_out() -> None:
     assert [axes.get_title(loc="left") for axes in plot_curves(LOG, losses=()).axes] == ["Accuracy, %"]
 
 
+def test_health_has_a_panel_for_every_value() -> None:
+    log = [{**record, "uniformity": -float(record["epoch"] or 0), "alignment": 0.5} for record in LOG]
+    figure = plot_curves(log)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["Loss", "Accuracy, %", "Alignment", "Uniformity"]
+    assert drawn(figure.axes[3]) == {"uniformity": [[1, -1], [2, -2], [3, -3], [4, -4]]}
+    assert [axes.get_legend() is None for axes in figure.axes] == [False, False, True, True]
+    own = plot_curves(log, losses=(), accuracies=(), health=["uniformity"])
+    assert [axes.get_title(loc="left") for axes in own.axes] == ["Uniformity"]
+    many = plot_curves([{"epoch": 1, **{f"value_{n}": 1.0 for n in range(6)}}], health=[f"value_{n}" for n in range(6)])
+    assert {axes.get_subplotspec().get_geometry()[:2] for axes in many.axes} == {(2, 4)}  # type: ignore[union-attr]
+
+
 def test_other_names_and_steps() -> None:
     figure = plot_curves([{"step": 10, "cross": 3.0}], losses=["cross"], step="step")
     assert drawn(figure.axes[0]) == {"cross": [[10, 3]]}
@@ -80,7 +93,7 @@ def test_runs_of_a_loss_are_not_in_per_cent() -> None:
     [
         (
             lambda: plot_curves([]),
-            "`log` must hold one of total, info_nce, nnm, d3m, knn, linear, got rec",
+            "`log` must hold one of total, info_nce, nnm, d3m, knn, linear, alignment, uniformity, effective_rank, ",
         ),
         (lambda: plot_curves([{"epoch": 1, "lr": 0.1}]), "got records of epoch, lr."),
         (lambda: plot_curves([{"epoch": 1, "total": 1}, {"total": 2}]), "`log[1]` must hold `epoch`, got only total."),

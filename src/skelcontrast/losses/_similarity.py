@@ -1,4 +1,4 @@
-"""What the losses share: checked arguments, dot products, log-probabilities over [positive | bank], reductions."""
+"""What the losses share: checked arguments, dot products, reductions."""
 
 import functools
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
@@ -53,6 +52,15 @@ def check_bank(owner: str, name: str, value: object, other_name: str, other: Ten
     return bank
 
 
+def check_views(owner: str, name: str, views: object) -> Sequence[Tensor]:
+    """Check one or more embeddings (N, D) of one batch."""
+    views = check_tensors(owner, name, views, 1)
+    first = check_embeddings(owner, f"{name}[0]", views[0])
+    for index, view in enumerate(views):
+        check_like(owner, f"{name}[{index}]", view, f"{name}[0]", first)
+    return views
+
+
 def check_contrast(owner: str, query: object, positive: object, bank: object) -> Tensor:
     """Check the three tensors of a contrast and return the bank."""
     embeddings = check_embeddings(owner, "query", query)
@@ -60,10 +68,20 @@ def check_contrast(owner: str, query: object, positive: object, bank: object) ->
     return check_bank(owner, "bank", bank, "query", embeddings)
 
 
+def widest(*tensors: Tensor) -> torch.dtype:
+    """Return the widest dtype among tensors, at least float32."""
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+
+
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Bring tensors to one dtype, the widest among them and at least float32."""
-    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+    dtype = widest(*tensors)
     return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def widen_to(other: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Bring tensors to the dtype of `other`."""
+    return tuple(tensor.to(other.dtype) for tensor in tensors)
 
 
 def dot_products(rows: Tensor, bank: Tensor) -> Tensor:
@@ -75,16 +93,6 @@ def dot_products(rows: Tensor, bank: Tensor) -> Tensor:
 def positive_products(rows: Tensor, positive: Tensor) -> Tensor:
     """Return the dot product of every row (N, D) with its own positive, as a column (N, 1)."""
     return (rows * positive).sum(dim=1, keepdim=True)
-
-
-def log_probabilities(query: Tensor, positive: Tensor, bank: Tensor, temperature: float) -> Tensor:
-    """Return log p over [positive | bank] of every query, (N, 1 + K): Eq. 5 in column 0, Eq. 4 in the others.
-
-    The gradient reaches the query alone.
-    """
-    query, positive, bank = widen(query, positive.detach(), bank.detach())
-    similarities = torch.cat([positive_products(query, positive), dot_products(query, bank)], dim=1)
-    return F.log_softmax(similarities / temperature, dim=1)
 
 
 def reduce(losses: Tensor, reduction: Reduction) -> Tensor:

@@ -1,16 +1,24 @@
 """CrosSCLR's cross step: the neighbours that one stream finds are positives of the others."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast.losses import _similarity
+from skelcontrast.losses._context_read import context_log_partition
 from skelcontrast.losses._similarity import Reduction
-from skelcontrast.losses.nnm import check_k, nearest_rows
+from skelcontrast.losses.bank_read import (
+    BankRead,
+    Implementation,
+    check_implementation,
+    check_k,
+    choose,
+    read_views,
+)
 
 
 class CrossStream(NamedTuple):
@@ -31,6 +39,7 @@ def cross_stream(
     k: int = 1,
     context: bool = True,
     reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
 ) -> CrossStream:
     """Return CrosSCLR's cross-stream loss of two or more streams.
 
@@ -52,6 +61,9 @@ def cross_stream(
         k: Neighbours that each other stream hands over, from 1 to K.
         context: Whether the products of similarities take part.
         reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for losses (N,), in total and per stream.
+        implementation: How the banks are read, see `bank_read`; only speed and memory depend on it. All streams have
+            the streaming form: each bank is read once for its own softmax, and each two banks once for the products of
+            the context, which ``"triton"`` too reads in chunks.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -72,35 +84,57 @@ def cross_stream(
         >>> loss.total, loss.streams
         (tensor(2.5257), (tensor(1.2629), tensor(1.2629)))
     """
-    _similarity.check_settings("cross_stream", temperature, reduction)
+    owner = "cross_stream"
+    _similarity.check_settings(owner, temperature, reduction)
+    check_implementation(owner, implementation)
     _check_streams(queries, keys, banks)
-    check_k("cross_stream", k, "banks[0]", banks[0])
-    positives, negatives = [], []
-    for query, key, bank in zip(queries, keys, banks, strict=True):
-        query, key, bank = _similarity.widen(query, key.detach(), bank.detach())
-        positives.append(_similarity.positive_products(query, key))
-        negatives.append(_similarity.dot_products(query, bank))
-    neighbors = [nearest_rows(products.detach(), k) for products in negatives]
-
+    check_k(owner, k, "banks[0]", banks[0])
     streams = []
-    for u in range(len(queries)):
-        pairs = []
-        for v in range(len(queries)):
-            if v != u:
-                other = negatives[v] if context else None
-                pairs.append(_pair(positives[u], negatives[u], other, neighbors[v], temperature))
-        streams.append(_similarity.reduce(torch.stack(pairs).mean(dim=0), reduction))
-    return CrossStream(torch.stack(streams).sum(dim=0), tuple(streams))
+    for query, key, bank in zip(queries, keys, banks, strict=True):
+        (read,) = read_views(owner, [query], key, bank, temperature=temperature, k=k, implementation=implementation)
+        streams.append(_Stream(query, key.detach(), bank.detach(), read))
+
+    losses = {}
+    for one, other in itertools.combinations(range(len(streams)), 2):
+        shared = _context(streams[one], streams[other], temperature, implementation) if context else None
+        losses[one, other] = _pair(streams[one], streams[other], shared, temperature)
+        losses[other, one] = _pair(streams[other], streams[one], shared, temperature)
+    reduced = []
+    for own in range(len(streams)):
+        pairs = torch.stack([loss for (receiver, _), loss in losses.items() if receiver == own])
+        reduced.append(_similarity.reduce(pairs.mean(dim=0), reduction))
+    return CrossStream(torch.stack(reduced).sum(dim=0), tuple(reduced))
 
 
-def _pair(positive: Tensor, negatives: Tensor, other: Tensor | None, neighbors: Tensor, temperature: float) -> Tensor:
+class _Stream(NamedTuple):
+    query: Tensor
+    key: Tensor
+    bank: Tensor
+    read: BankRead
+
+    def products(self, rows: Tensor) -> Tensor:
+        """Return the similarities of the queries to rows of the bank, (N, k) both."""
+        query, keys = _similarity.widen_to(self.read.attended, self.query, self.bank[rows])
+        return (keys * query[:, None]).sum(dim=2)
+
+
+def _context(one: _Stream, other: _Stream, temperature: float, implementation: Implementation) -> Tensor:
+    """Return the log-partition (N,) of the products of two streams' similarities."""
+    twin = choose("cross_stream", [one.query, other.query], one.bank, implementation)
+    return context_log_partition(
+        one.query, other.query, one.bank, other.bank, temperature=temperature, dense=twin == "dense"
+    )
+
+
+def _pair(own: _Stream, other: _Stream, context: Tensor | None, temperature: float) -> Tensor:
     """Return the losses (N,) of one stream under the neighbours of another."""
-    blocks, columns = [positive, negatives], [torch.zeros_like(neighbors[:, :1]), neighbors + 1]
-    if other is not None:
-        blocks.append(negatives * other)
-        columns.append(neighbors + 1 + negatives.shape[1])
-    log_p = F.log_softmax(torch.cat(blocks, dim=1) / temperature, dim=1)
-    return -log_p.gather(1, torch.cat(columns, dim=1)).mean(dim=1)
+    query, key = _similarity.widen_to(own.read.attended, own.query, own.key)
+    near, log_partition = own.products(other.read.neighbors), own.read.log_partition
+    positives = [_similarity.positive_products(query, key), near]
+    if context is not None:
+        positives.append(near * other.products(other.read.neighbors))
+        log_partition = torch.logaddexp(log_partition, context)
+    return log_partition - torch.cat(positives, dim=1).mean(dim=1) / temperature
 
 
 def _check_streams(queries: object, keys: object, banks: object) -> None:
@@ -133,6 +167,7 @@ class CrossStreamLoss(nn.Module):
         k: Neighbours that each other stream hands over, at least 1.
         context: Whether the products of similarities take part.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        implementation: How the banks are read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         TypeError: If `k` is not an integer.
@@ -147,14 +182,22 @@ class CrossStreamLoss(nn.Module):
     """
 
     def __init__(
-        self, *, temperature: float = 0.07, k: int = 1, context: bool = True, reduction: Reduction = "mean"
+        self,
+        *,
+        temperature: float = 0.07,
+        k: int = 1,
+        context: bool = True,
+        reduction: Reduction = "mean",
+        implementation: Implementation = "auto",
     ) -> None:
         super().__init__()
         _similarity.check_settings("CrossStreamLoss", temperature, reduction)
+        check_implementation("CrossStreamLoss", implementation)
         self.temperature = temperature
         self.k = _check.integer("CrossStreamLoss", "k", k, 1)
         self.context = context
         self.reduction: Reduction = reduction
+        self.implementation: Implementation = implementation
 
     def forward(self, queries: Sequence[Tensor], keys: Sequence[Tensor], banks: Sequence[Tensor]) -> CrossStream:
         """Return the loss of queries (N, D), keys (N, D) and banks (K, D), one of each per stream."""
@@ -166,6 +209,7 @@ class CrossStreamLoss(nn.Module):
             k=self.k,
             context=self.context,
             reduction=self.reduction,
+            implementation=self.implementation,
         )
 
     def extra_repr(self) -> str:

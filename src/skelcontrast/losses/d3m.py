@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from skelcontrast import _check
 from skelcontrast.losses import _similarity
 from skelcontrast.losses._similarity import Reduction
+from skelcontrast.losses.bank_read import BankRead, Implementation, check_implementation, read_views
 
 Form: TypeAlias = Literal["cross_entropy", "kl"]
 
@@ -22,6 +23,7 @@ def d3m(
     temperature: float = 0.07,
     form: Form = "cross_entropy",
     reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
 ) -> Tensor:
     """Return the divergence of the extreme views' distributions from the query's, averaged over the views.
 
@@ -37,6 +39,7 @@ def d3m(
         form: ``"cross_entropy"`` as in Eq. 7 and 8; ``"kl"`` subtracts the entropy of the target, which makes it the
             Kullback-Leibler divergence: the same gradients, and 0 where an extreme view's distribution is the query's.
         reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for the losses (N,).
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -56,18 +59,45 @@ def d3m(
         tensor(0.5493)
     """
     _similarity.check_settings("d3m", temperature, reduction)
-    _check.choice("d3m", "form", form, ("cross_entropy", "kl"))
+    check_form("d3m", form)
+    check_implementation("d3m", implementation)
     _similarity.check_contrast("d3m", query, positive, bank)
-    for index, extreme in enumerate(_similarity.check_tensors("d3m", "extremes", extremes, 1)):
-        _similarity.check_like("d3m", f"extremes[{index}]", extreme, "query", query)
-    target = _similarity.log_probabilities(query.detach(), positive, bank, temperature)
-    # Subtracted before the sum, so that equal distributions give an exact 0.
-    floor: Tensor | float = target if form == "kl" else 0.0
-    views = [
-        (target.exp() * (floor - _similarity.log_probabilities(extreme, positive, bank, temperature))).sum(dim=1)
-        for extreme in extremes
-    ]
-    return _similarity.reduce(torch.stack(views).mean(dim=0), reduction)
+    extremes = _similarity.check_tensors("d3m", "extremes", extremes, 1)
+    check_extremes("d3m", extremes, query)
+    views = [query.detach(), *extremes]
+    reads = read_views("d3m", views, positive, bank, temperature=temperature, implementation=implementation)
+    return _similarity.reduce(divergence(query, extremes, reads, temperature, form), reduction)
+
+
+def divergence(
+    query: Tensor, extremes: Sequence[Tensor], reads: Sequence[BankRead], temperature: float, form: Form
+) -> Tensor:
+    """Return the losses (N,) of extreme views, given what the query and they, in this order, read from the bank.
+
+    The cross-entropy of p and p' over keys s is the sum of p (lse' - z'.s / t), which is lse' - z'.c / t with c the
+    mean of the keys under p, the query's.
+    """
+    target, *others = reads
+    query, *extremes = _similarity.widen_to(target.attended, query.detach(), *extremes)
+    losses = []
+    for extreme, read in zip(extremes, others, strict=True):
+        log_partition = read.log_partition
+        if form == "kl":
+            # Differences first, so that equal distributions give an exact 0.
+            log_partition, extreme = log_partition - target.log_partition.detach(), extreme - query
+        losses.append(log_partition - (extreme * target.attended).sum(dim=1) / temperature)
+    return torch.stack(losses).mean(dim=0)
+
+
+def check_form(owner: str, form: object) -> None:
+    """Check the name of a form."""
+    _check.choice(owner, "form", form, ("cross_entropy", "kl"))
+
+
+def check_extremes(owner: str, extremes: Sequence[Tensor], query: Tensor) -> None:
+    """Check extreme views against their query."""
+    for index, extreme in enumerate(extremes):
+        _similarity.check_like(owner, f"extremes[{index}]", extreme, "query", query)
 
 
 class D3MLoss(nn.Module):
@@ -77,6 +107,7 @@ class D3MLoss(nn.Module):
         temperature: Divides the dot products on both sides, positive.
         form: ``"cross_entropy"`` or ``"kl"``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -90,14 +121,21 @@ class D3MLoss(nn.Module):
     """
 
     def __init__(
-        self, *, temperature: float = 0.07, form: Form = "cross_entropy", reduction: Reduction = "mean"
+        self,
+        *,
+        temperature: float = 0.07,
+        form: Form = "cross_entropy",
+        reduction: Reduction = "mean",
+        implementation: Implementation = "auto",
     ) -> None:
         super().__init__()
         _similarity.check_settings("D3MLoss", temperature, reduction)
-        _check.choice("D3MLoss", "form", form, ("cross_entropy", "kl"))
+        check_form("D3MLoss", form)
+        check_implementation("D3MLoss", implementation)
         self.temperature = temperature
         self.form: Form = form
         self.reduction: Reduction = reduction
+        self.implementation: Implementation = implementation
 
     def forward(self, query: Tensor, extremes: Sequence[Tensor], positive: Tensor, bank: Tensor) -> Tensor:
         """Return the loss of queries (N, D), extreme views (N, D) each, positives (N, D) and a bank (K, D)."""
@@ -109,6 +147,7 @@ class D3MLoss(nn.Module):
             temperature=self.temperature,
             form=self.form,
             reduction=self.reduction,
+            implementation=self.implementation,
         )
 
     def extra_repr(self) -> str:

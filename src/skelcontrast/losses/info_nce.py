@@ -4,10 +4,17 @@ from torch import Tensor, nn
 
 from skelcontrast.losses import _similarity
 from skelcontrast.losses._similarity import Reduction
+from skelcontrast.losses.bank_read import Implementation, check_implementation, read_views
 
 
 def info_nce(
-    query: Tensor, positive: Tensor, bank: Tensor, *, temperature: float = 0.07, reduction: Reduction = "mean"
+    query: Tensor,
+    positive: Tensor,
+    bank: Tensor,
+    *,
+    temperature: float = 0.07,
+    reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
 ) -> Tensor:
     """Return the negative log-probability of the positive among itself and the bank.
 
@@ -19,6 +26,7 @@ def info_nce(
         bank: Stored keys (K, D), the negatives of every query.
         temperature: Divides the dot products, positive.
         reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for the losses (N,).
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -37,9 +45,16 @@ def info_nce(
         tensor(0.2877)
     """
     _similarity.check_settings("info_nce", temperature, reduction)
+    check_implementation("info_nce", implementation)
     _similarity.check_contrast("info_nce", query, positive, bank)
-    losses = -_similarity.log_probabilities(query, positive, bank, temperature)[:, 0]
-    return _similarity.reduce(losses, reduction)
+    (read,) = read_views("info_nce", [query], positive, bank, temperature=temperature, implementation=implementation)
+    return _similarity.reduce(surprise(query, positive, read.log_partition, temperature), reduction)
+
+
+def surprise(query: Tensor, positive: Tensor, log_partition: Tensor, temperature: float) -> Tensor:
+    """Return -log p of the positives (N,), given the log-partition of the queries (N,)."""
+    query, positive = _similarity.widen_to(log_partition, query, positive.detach())
+    return log_partition - _similarity.positive_products(query, positive)[:, 0] / temperature
 
 
 class InfoNCELoss(nn.Module):
@@ -48,6 +63,7 @@ class InfoNCELoss(nn.Module):
     Args:
         temperature: Divides the dot products, positive.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -60,15 +76,26 @@ class InfoNCELoss(nn.Module):
         InfoNCELoss(temperature=0.1, reduction='mean')
     """
 
-    def __init__(self, *, temperature: float = 0.07, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, *, temperature: float = 0.07, reduction: Reduction = "mean", implementation: Implementation = "auto"
+    ) -> None:
         super().__init__()
         _similarity.check_settings("InfoNCELoss", temperature, reduction)
+        check_implementation("InfoNCELoss", implementation)
         self.temperature = temperature
         self.reduction: Reduction = reduction
+        self.implementation: Implementation = implementation
 
     def forward(self, query: Tensor, positive: Tensor, bank: Tensor) -> Tensor:
         """Return the loss of queries (N, D), their positives (N, D) and a bank (K, D)."""
-        return info_nce(query, positive, bank, temperature=self.temperature, reduction=self.reduction)
+        return info_nce(
+            query,
+            positive,
+            bank,
+            temperature=self.temperature,
+            reduction=self.reduction,
+            implementation=self.implementation,
+        )
 
     def extra_repr(self) -> str:
         """Show the settings."""

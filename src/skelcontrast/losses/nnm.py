@@ -9,22 +9,24 @@ from torch import Tensor, nn
 from skelcontrast import _check
 from skelcontrast.losses import _similarity
 from skelcontrast.losses._similarity import Reduction
+from skelcontrast.losses.bank_read import Implementation, check_implementation, check_k, nearest_rows, read_views
 
 Positives: TypeAlias = Literal["sum", "mean", "logsumexp"]
-_POSITIVES = ("sum", "mean", "logsumexp")
 
 
-@torch.no_grad()
-def nearest_neighbors(queries: Sequence[Tensor], bank: Tensor, *, k: int = 1) -> Tensor:
+def nearest_neighbors(
+    queries: Sequence[Tensor], bank: Tensor, *, k: int = 1, implementation: Implementation = "auto"
+) -> Tensor:
     """Return the rows of the bank with the highest dot products, for each of several embeddings of a batch.
 
     Computed in float32 at least, also under autocast, and without gradient. Which of two equally near keys is taken
-    is left to `torch.topk`.
+    is left open.
 
     Args:
         queries: Embeddings of the views, one or more, each (N, D); expected to be unit vectors, which is not checked.
         bank: Stored keys (K, D).
         k: Neighbours of each view, from 1 to K.
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Returns:
         Rows (N, number of views * k) as int64, each view's nearest first. A row that several views find is there
@@ -43,24 +45,11 @@ def nearest_neighbors(queries: Sequence[Tensor], bank: Tensor, *, k: int = 1) ->
         tensor([[0, 2]])
     """
     owner = "nearest_neighbors"
-    first = _similarity.check_embeddings(
-        owner, "queries[0]", _similarity.check_tensors(owner, "queries", queries, 1)[0]
-    )
-    for index, query in enumerate(queries):
-        _similarity.check_like(owner, f"queries[{index}]", query, "queries[0]", first)
-    _similarity.check_bank(owner, "bank", bank, "queries[0]", first)
+    check_implementation(owner, implementation)
+    views = _similarity.check_views(owner, "queries", queries)
+    _similarity.check_bank(owner, "bank", bank, "queries[0]", views[0])
     check_k(owner, k, "bank", bank)
-    return torch.cat([nearest_rows(_similarity.dot_products(*_similarity.widen(q, bank)), k) for q in queries], dim=1)
-
-
-def nearest_rows(products: Tensor, k: int) -> Tensor:
-    """Return the columns (N, k) of the highest dot products (N, K)."""
-    return products.topk(k, dim=1).indices
-
-
-def check_k(owner: str, k: object, bank_name: str, bank: Tensor) -> None:
-    """Check that a bank holds k neighbours."""
-    _check.integer(owner, "k", k, 1, bank.shape[0], hint=f"`{bank_name}` holds {bank.shape[0]} keys.")
+    return torch.cat(nearest_rows(owner, views, bank, k=k, implementation=implementation), dim=1)
 
 
 def nnm(
@@ -72,6 +61,7 @@ def nnm(
     temperature: float = 0.07,
     positives: Positives = "sum",
     reduction: Reduction = "mean",
+    implementation: Implementation = "auto",
 ) -> Tensor:
     """Return InfoNCE with several positives: the query's key and its neighbours in the bank.
 
@@ -89,6 +79,7 @@ def nnm(
             ``"mean"`` averages them (the released code), ``"logsumexp"`` adds the probabilities inside one logarithm
             (CrosSCLR's paper).
         reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for the losses (N,).
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -110,28 +101,46 @@ def nnm(
         tensor(0.2231)
     """
     _similarity.check_settings("nnm", temperature, reduction)
-    _check.choice("nnm", "positives", positives, _POSITIVES)
+    check_positives("nnm", positives)
+    check_implementation("nnm", implementation)
     _similarity.check_contrast("nnm", query, positive, bank)
     _check_neighbors(neighbors, query)
-    log_p = _similarity.log_probabilities(query, positive, bank, temperature)
-    columns, counts = _union(neighbors)
-    log_p = log_p.gather(1, columns)
-    if positives == "logsumexp":
-        losses = -log_p.masked_fill(~counts, -torch.inf).logsumexp(dim=1)
-    else:
-        losses = -(log_p * counts).sum(dim=1)
-        if positives == "mean":
-            losses = losses / counts.sum(dim=1)
+    (read,) = read_views("nnm", [query], positive, bank, temperature=temperature, implementation=implementation)
+    losses = surprises(query, positive, bank, neighbors, read.log_partition, temperature, positives)
     return _similarity.reduce(losses, reduction)
 
 
+def surprises(
+    query: Tensor,
+    positive: Tensor,
+    bank: Tensor,
+    neighbors: Tensor,
+    log_partition: Tensor,
+    temperature: float,
+    positives: Positives,
+) -> Tensor:
+    """Return the losses (N,) of several positives, given the log-partition of the queries (N,)."""
+    rows, counts = _union(neighbors)
+    query, positive, keys = _similarity.widen_to(log_partition, query, positive.detach(), bank.detach()[rows])
+    keys = torch.cat([positive[:, None], keys], dim=1)
+    logits = (keys * query[:, None]).sum(dim=2) / temperature
+    if positives == "logsumexp":
+        return log_partition - logits.masked_fill(~counts, -torch.inf).logsumexp(dim=1)
+    losses = ((log_partition[:, None] - logits) * counts).sum(dim=1)
+    return losses / counts.sum(dim=1) if positives == "mean" else losses
+
+
+def check_positives(owner: str, positives: object) -> None:
+    """Check the name of a form."""
+    _check.choice(owner, "positives", positives, ("sum", "mean", "logsumexp"))
+
+
 def _union(neighbors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the columns of [positive | bank] that are positives (N, 1 + P), and which of them count."""
+    """Return rows of the bank (N, P), sorted, and which of [positive | rows] count (N, 1 + P): each row once."""
     rows = neighbors.sort(dim=1).values
     # A row that repeats stands, once sorted, behind its like; -1 stands before the first, which has none.
     new = rows.diff(dim=1, prepend=rows.new_full((rows.shape[0], 1), -1)) != 0
-    columns = torch.cat([rows.new_zeros(rows.shape[0], 1), rows + 1], dim=1)
-    return columns, torch.cat([new.new_ones(rows.shape[0], 1), new], dim=1)
+    return rows, torch.cat([new.new_ones(rows.shape[0], 1), new], dim=1)
 
 
 def _check_neighbors(neighbors: object, query: Tensor) -> None:
@@ -151,6 +160,7 @@ class NNMLoss(nn.Module):
         temperature: Divides the dot products, positive.
         positives: ``"sum"`` (Eq. 9), ``"mean"`` (the released code) or ``"logsumexp"`` (CrosSCLR's paper).
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        implementation: How the bank is read, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -164,14 +174,21 @@ class NNMLoss(nn.Module):
     """
 
     def __init__(
-        self, *, temperature: float = 0.07, positives: Positives = "sum", reduction: Reduction = "mean"
+        self,
+        *,
+        temperature: float = 0.07,
+        positives: Positives = "sum",
+        reduction: Reduction = "mean",
+        implementation: Implementation = "auto",
     ) -> None:
         super().__init__()
         _similarity.check_settings("NNMLoss", temperature, reduction)
-        _check.choice("NNMLoss", "positives", positives, _POSITIVES)
+        check_positives("NNMLoss", positives)
+        check_implementation("NNMLoss", implementation)
         self.temperature = temperature
         self.positives: Positives = positives
         self.reduction: Reduction = reduction
+        self.implementation: Implementation = implementation
 
     def forward(self, query: Tensor, positive: Tensor, bank: Tensor, neighbors: Tensor) -> Tensor:
         """Return the loss of queries (N, D), positives (N, D), a bank (K, D) and rows of it (N, P)."""
@@ -183,6 +200,7 @@ class NNMLoss(nn.Module):
             temperature=self.temperature,
             positives=self.positives,
             reduction=self.reduction,
+            implementation=self.implementation,
         )
 
     def extra_repr(self) -> str:

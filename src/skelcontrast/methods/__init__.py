@@ -1,6 +1,7 @@
 """Methods assembled from the library's parts, and the reader for released checkpoints."""
 
 from skelcontrast.methods.aimclr import AimCLR, AimCLRLoss, AimCLRViews, FeatureMapEncoder
+from skelcontrast.methods.crossclr import CrosSCLR, CrosSCLRLoss, CrosSCLRViews
 from skelcontrast.methods.official import load_official
 from skelcontrast.methods.skeletonclr import SkeletonCLR, SkeletonCLRLoss, SkeletonCLRViews
 
@@ -8,6 +9,9 @@ __all__ = [
     "AimCLR",
     "AimCLRLoss",
     "AimCLRViews",
+    "CrosSCLR",
+    "CrosSCLRLoss",
+    "CrosSCLRViews",
     "FeatureMapEncoder",
     "SkeletonCLR",
     "SkeletonCLRLoss",

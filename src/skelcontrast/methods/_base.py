@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast.losses.bank_read import Implementation, check_implementation
 from skelcontrast.memory import MemoryQueue
 from skelcontrast.moco import KeyInit, MoCo
 
@@ -19,6 +20,7 @@ class MomentumContrast(nn.Module):
         momentum: float,
         temperature: float,
         key_init: KeyInit,
+        implementation: Implementation,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -28,6 +30,8 @@ class MomentumContrast(nn.Module):
         _check.integer(name, "queue_size", queue_size, 1)
         _check.interval(name, "momentum", momentum, 0, 1)
         _check.choice(name, "key_init", key_init, ("copy", "independent"))
+        check_implementation(name, implementation)
+        self.implementation: Implementation = implementation
         self.temperature = _check.interval(name, "temperature", temperature, 0, open_low=True, open_high=True)
         self.moco = MoCo(encoder, head, momentum=momentum, key_init=key_init)
         self.bank = MemoryQueue(queue_size, dim)

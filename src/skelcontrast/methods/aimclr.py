@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from torch import Tensor, nn
 
 from skelcontrast import _check
-from skelcontrast.losses import d3m, info_nce, nearest_neighbors, nnm
+from skelcontrast.losses import aimclr_loss, d3m
+from skelcontrast.losses.bank_read import Implementation
 from skelcontrast.losses.nnm import Positives
 from skelcontrast.methods._base import MomentumContrast
 from skelcontrast.moco import KeyInit
@@ -68,6 +69,7 @@ class AimCLR(MomentumContrast):
         drop: Drop layer of the extreme view; ``"preset"`` for the preset's EADM, `None` for no dropped view.
         positives: How mined neighbours enter the loss, see `nnm`; ``"preset"`` for the preset's form.
         key_init: How the key side starts, see `MomentumEncoder`; ``"preset"`` for the preset's start.
+        implementation: How the losses read the bank, see `bank_read`; only speed and memory depend on it.
         preset: What ``"preset"`` means. ``"paper"``: EADM of Algorithm 1, NNM as the sum of Eq. 9, key side copied.
             ``"official"``: the released code's EADM, NNM as a mean, key side drawn independently.
 
@@ -108,6 +110,7 @@ class AimCLR(MomentumContrast):
         drop: nn.Module | Literal["preset"] | None = "preset",
         positives: Positives | Literal["preset"] = "preset",
         key_init: KeyInit | Literal["preset"] = "preset",
+        implementation: Implementation = "auto",
         preset: Preset = "paper",
     ) -> None:
         _check.choice("AimCLR", "preset", preset, ("paper", "official"))
@@ -119,7 +122,13 @@ class AimCLR(MomentumContrast):
         if positives == "preset":
             positives = "sum" if paper else "mean"
         super().__init__(
-            encoder, head, queue_size=queue_size, momentum=momentum, temperature=temperature, key_init=key_init
+            encoder,
+            head,
+            queue_size=queue_size,
+            momentum=momentum,
+            temperature=temperature,
+            key_init=key_init,
+            implementation=implementation,
         )
         self.k = _check.integer("AimCLR", "k", k, 1, queue_size)
         self.alpha = _check.interval("AimCLR", "alpha", alpha, 0, open_high=True)
@@ -149,24 +158,44 @@ class AimCLR(MomentumContrast):
 
     def loss(self, views: AimCLRViews, *, mine: bool = False) -> AimCLRLoss:
         """Return the loss of a batch: L_1 in the first stage, L_2 with ``mine=True`` in the second (Section 3.5)."""
-        bank, extremes = self.bank.keys, [view for view in views[2:] if view is not None]
-        if mine:
-            neighbors = nearest_neighbors([views.query, *extremes], bank, k=self.k)
-            contrast = nnm(
-                views.query, views.key, bank, neighbors, temperature=self.temperature, positives=self.positives
-            )
-        else:
-            contrast = info_nce(views.query, views.key, bank, temperature=self.temperature)
-        total, divergence = self.alpha * contrast, None
-        if extremes:
-            divergence = d3m(views.query, extremes, views.key, bank, temperature=self.temperature)
-            total = total + self.beta * divergence
-        return AimCLRLoss(total, None if mine else contrast, contrast if mine else None, divergence)
+        loss = aimclr_loss(
+            views.query,
+            _extremes(views),
+            views.key,
+            self.bank.keys,
+            temperature=self.temperature,
+            mine=mine,
+            k=self.k,
+            positives=self.positives,
+            alpha=self.alpha,
+            beta=self.beta,
+            implementation=self.implementation,
+        )
+        info_nce, nnm = (None, loss.contrast) if mine else (loss.contrast, None)
+        return AimCLRLoss(loss.total, info_nce, nnm, loss.d3m)
+
+    def divergence(self, views: AimCLRViews) -> Tensor | None:
+        """Return D3M of a batch alone, unweighted (Eq. 7 and 8); `None` where there is no extreme view."""
+        extremes = _extremes(views)
+        if not extremes:
+            return None
+        return d3m(
+            views.query,
+            extremes,
+            views.key,
+            self.bank.keys,
+            temperature=self.temperature,
+            implementation=self.implementation,
+        )
 
     def extra_repr(self) -> str:
         """Show the settings that are not modules."""
         settings = f"temperature={self.temperature}, k={self.k}, alpha={self.alpha}, beta={self.beta}"
         return f"{settings}, positives={self.positives!r}"
+
+
+def _extremes(views: AimCLRViews) -> list[Tensor]:
+    return [view for view in (views.extreme, views.extreme_dropped) if view is not None]
 
 
 def _drop_layer(drop: object, preset: Preset) -> nn.Module | None:

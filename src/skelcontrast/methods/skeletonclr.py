@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from skelcontrast.losses import info_nce
+from skelcontrast.losses.bank_read import Implementation
 from skelcontrast.methods._base import MomentumContrast
 from skelcontrast.moco import KeyInit
 
@@ -35,6 +36,7 @@ class SkeletonCLR(MomentumContrast):
         momentum: Weight of the old key parameters, in [0, 1].
         temperature: Temperature of the softmax, positive.
         key_init: ``"copy"`` (default) or ``"independent"`` (released code), see `MomentumEncoder`.
+        implementation: How the losses read the bank, see `bank_read`; only speed and memory depend on it.
 
     Raises:
         TypeError: If `head` has no integer ``out_features``.
@@ -64,9 +66,16 @@ class SkeletonCLR(MomentumContrast):
         momentum: float = 0.999,
         temperature: float = 0.07,
         key_init: KeyInit = "copy",
+        implementation: Implementation = "auto",
     ) -> None:
         super().__init__(
-            encoder, head, queue_size=queue_size, momentum=momentum, temperature=temperature, key_init=key_init
+            encoder,
+            head,
+            queue_size=queue_size,
+            momentum=momentum,
+            temperature=temperature,
+            key_init=key_init,
+            implementation=implementation,
         )
 
     def embed(self, query_view: Tensor, key_view: Tensor) -> SkeletonCLRViews:
@@ -75,5 +84,11 @@ class SkeletonCLR(MomentumContrast):
 
     def loss(self, views: SkeletonCLRViews) -> SkeletonCLRLoss:
         """Return InfoNCE of the batch (Eq. 1)."""
-        loss = info_nce(views.query, views.key, self.bank.keys, temperature=self.temperature)
+        loss = info_nce(
+            views.query,
+            views.key,
+            self.bank.keys,
+            temperature=self.temperature,
+            implementation=self.implementation,
+        )
         return SkeletonCLRLoss(loss, loss)

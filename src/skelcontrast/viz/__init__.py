@@ -4,6 +4,7 @@ Every function returns a `matplotlib.figure.Figure` that belongs to no window an
 """
 
 from skelcontrast.viz.augmentations import plot_augmentations
+from skelcontrast.viz.confusion import plot_confusion
 from skelcontrast.viz.curves import plot_curves, plot_runs
 from skelcontrast.viz.embedding import plot_embedding
 from skelcontrast.viz.skeletons import draw_skeleton, plot_skeleton
@@ -11,6 +12,7 @@ from skelcontrast.viz.skeletons import draw_skeleton, plot_skeleton
 __all__ = [
     "draw_skeleton",
     "plot_augmentations",
+    "plot_confusion",
     "plot_curves",
     "plot_embedding",
     "plot_runs",

@@ -15,6 +15,17 @@ Log: TypeAlias = Sequence[Mapping[str, float | None]]
 Curve: TypeAlias = list[tuple[float, float]]
 DOTS_UP_TO = 40  # points of a curve, beyond which dots run into each other
 SPOKEN = {"info_nce": "InfoNCE", "nnm": "NNM", "d3m": "D3M", "knn": "kNN"}
+HEALTH = (
+    "alignment",
+    "uniformity",
+    "effective_rank",
+    "least_spread",
+    "neighbor_precision",
+    "own_key_share",
+    "dropped_joints",
+    "dropped_frames",
+)
+COLUMNS = 4  # panels beside each other
 
 
 def plot_curves(
@@ -22,17 +33,20 @@ def plot_curves(
     *,
     losses: Sequence[str] = ("total", "info_nce", "nnm", "d3m"),
     accuracies: Sequence[str] = ("knn", "linear"),
+    health: Sequence[str] = HEALTH,
     step: str = "epoch",
     loss_levels: Mapping[str, float] | None = None,
     accuracy_levels: Mapping[str, float] | None = None,
 ) -> "Figure":
-    """Draw the losses of one run and, beside them, its accuracies.
+    """Draw the losses of one run and, beside them, its accuracies and what tells of its health.
 
     Args:
         log: Records of the run in order, as read by ``[json.loads(line) for line in open("log.jsonl")]``. A record need
             not hold every value: a curve joins the records that have it, and is drawn from the first to the last.
         losses: Which values are losses; one that no record has is left out.
         accuracies: Which values are accuracies in [0, 1], drawn in per cent; one that no record has is left out.
+        health: Which values tell of the health of the run, each drawn in a panel of its own, as no two are of one
+            scale; one that no record has is left out.
         step: Which value goes on the horizontal axis.
         loss_levels: Losses to mark with a dashed line, by name, such as that of a uniform prediction.
         accuracy_levels: Accuracies to mark with a dashed line, by name, such as that before training.
@@ -42,7 +56,7 @@ def plot_curves(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        ValueError: If a record lacks `step`, or no record has any of the losses and accuracies.
+        ValueError: If a record lacks `step`, or no record has any of the values.
 
     Example:
         >>> log = [{"epoch": 1, "total": 9.0}, {"epoch": 2, "total": 7.5, "knn": 0.25}]
@@ -56,16 +70,25 @@ def plot_curves(
         ("Accuracy, %", _curves(owner, "log", log, accuracies, step, 100.0), _percent(accuracy_levels)),
     ]
     panels = [panel for panel in panels if panel[1]]
+    described = len(panels)  # panels that need a legend: those of several curves
+    panels += [
+        (name.replace("_", " ").capitalize(), {name: curve}, {})
+        for name, curve in _curves(owner, "log", log, health, step, 1.0).items()
+    ]
     if not panels:
         held = ", ".join(sorted({name for record in log for name in record})) or "nothing"
-        _check.fail(owner, "log", f"hold one of {', '.join([*losses, *accuracies])}", f"records of {held}")
-    figure = _style.new_figure(owner, 4.6 * len(panels) + 0.4, 3.2)
+        wanted = ", ".join([*losses, *accuracies, *health])
+        _check.fail(owner, "log", f"hold one of {wanted}", f"records of {held}")
+    columns = min(len(panels), COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    figure = _style.new_figure(owner, (4.6 if columns <= 2 else 3.4) * columns + 0.4, 3.2 if rows == 1 else 2.7 * rows)
     colours = iter(_style.cycle(sum(len(curves) for _, curves, _ in panels)))
-    for axes, (name, curves, levels) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    for place, (name, curves, levels) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, place)
         dots = max(map(len, curves.values())) <= DOTS_UP_TO
         for curve_name, curve in curves.items():
             _draw(axes, curve, next(colours), SPOKEN.get(curve_name, curve_name), dots=dots)
-        _finish(axes, name, step, levels)
+        _finish(axes, name, step, levels, legend=place <= described)
     return figure
 
 
@@ -148,7 +171,7 @@ def _draw(axes: "Axes", curve: Curve, colour: str, name: str, *, dots: bool) -> 
     axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if dots else "", markersize=3.2, label=name)
 
 
-def _finish(axes: "Axes", name: str, step: str, levels: Mapping[str, float]) -> None:
+def _finish(axes: "Axes", name: str, step: str, levels: Mapping[str, float], *, legend: bool = True) -> None:
     """Add levels, legend, title and grid."""
     from matplotlib.ticker import MaxNLocator
 
@@ -163,4 +186,5 @@ def _finish(axes: "Axes", name: str, step: str, levels: Mapping[str, float]) -> 
     axes.set_xlabel(step)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.margins(x=0.03, y=0.12)
-    axes.legend(edgecolor="none", framealpha=0.9, fontsize=8.5, labelcolor=_style.INK, handlelength=1.6)
+    if legend:
+        axes.legend(edgecolor="none", framealpha=0.9, fontsize=8.5, labelcolor=_style.INK, handlelength=1.6)

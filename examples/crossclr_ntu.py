@@ -1,0 +1,131 @@
+"""Pre-train several streams that mine positives for each other: CrosSCLR, or AimCLR with cross-stream mining.
+
+    python examples/crossclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --mine-from 10 --lr 0.02
+    python examples/crossclr_ntu.py --method aimclr --data FOLDER --protocol xsub
+
+Data, optimiser and schedule are those of `aimclr_ntu.py`, whose arguments it takes; ``--method`` says what a stream is
+(skeletonclr unless given), ``--mine-from`` in which epoch it stops learning alone. Ends with every stream's accuracies
+and their fusion. Interrupted runs go on with ``--resume``.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+from tqdm import tqdm
+
+import aimclr_ntu as pretraining
+from skelcontrast import augment, checkpoint, methods
+from skelcontrast.data import SkeletonDataset, SkeletonLoader
+from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe
+from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
+
+STREAMS: tuple[Stream, ...] = ("joint", "motion", "bone")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        allow_abbrev=False,  # --stream of the other script is not --streams
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="All other arguments: see aimclr_ntu.py --help",
+    )
+    parser.add_argument("--streams", nargs="+", choices=STREAMS, default=STREAMS)
+    parser.add_argument("--no-context", action="store_true", help="leave the products of similarities out of the loss")
+    own, rest = parser.parse_known_args(argv)
+    args = pretraining.parse(["--method", "skeletonclr", "--out", "runs/crossclr", *rest])
+    args.streams, args.context = tuple(own.streams), not own.no_context
+    return args
+
+
+def train_epoch(
+    model: methods.CrosSCLR,
+    optimizer: torch.optim.Optimizer,
+    loader: SkeletonLoader,
+    args: argparse.Namespace,
+    epoch: int,
+) -> dict[str, float]:
+    """One epoch; returns the mean of each loss term, and of each stream's share of the total."""
+    layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
+    normal, extreme = augment.normal(preset=args.preset), augment.extreme(layout, preset=args.preset)
+    terms: list[dict[str, torch.Tensor]] = []
+    model.train()
+    loader.set_epoch(epoch)
+    for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
+        # All streams are computed from one augmented batch, so that a row of every bank shows the same clip.
+        views = [normal(batch.x, batch.generator), normal(batch.x, batch.generator)]
+        if args.method == "aimclr" and epoch >= args.extreme_from:
+            views.append(extreme(batch.x, batch.generator))
+        by_stream = [{stream: to_stream(view, stream, layout) for stream in args.streams} for view in views]
+        model.momentum_update()
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
+            embedded = model.embed(*by_stream)
+            loss = model.loss(embedded, cross=epoch >= args.mine_from)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        optimizer.step()
+        model.enqueue(embedded.key)
+        whole = {"total": loss.total, "info_nce": loss.info_nce, "cross": loss.cross, "d3m": loss.d3m}
+        terms.append({name: term.detach() for name, term in {**whole, **loss.streams}.items() if term is not None})
+    means = {name: float(torch.stack([step[name] for step in terms]).mean()) for name in terms[0]}
+    if not math.isfinite(means["total"]):
+        raise FloatingPointError(f"the loss is {means['total']} in epoch {epoch + 1}; the checkpoint before is kept")
+    return means
+
+
+def measure(
+    model: methods.CrosSCLR, train: SkeletonDataset, test: SkeletonDataset, args: argparse.Namespace
+) -> dict[str, float]:
+    """Accuracies of every stream by kNN and by a linear probe, and that of the probes' weighted sum."""
+    result, scores = {}, {}
+    for stream in args.streams:
+        known, new = pretraining.evaluate(model.encoders[stream], train, test, stream)
+        probe = linear_probe(known, new, standardize=True, seed=args.seed)
+        scores[stream] = Scores(probe.logits, new.labels, test.names)
+        result[f"knn_{stream}"], result[f"linear_{stream}"] = knn_accuracy(known, new, k=1), probe.accuracy
+    result["linear_fused"] = fuse(scores).accuracy
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    args = parse(argv)
+    torch.manual_seed(args.seed)
+    train, test = pretraining.load_data(args)
+    streams = {stream: pretraining.build_model(args, train) for stream in args.streams}
+    model = methods.CrosSCLR(streams, context=args.context).to(args.device)
+    clips = train.to(args.device) if args.resident else train
+    loader = SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    records: list[dict[str, float]] = []
+    args.out.mkdir(parents=True, exist_ok=True)
+    last = args.out / "last.pt"
+    if args.resume and last.exists():
+        records = checkpoint.resume(last, state)["records"]
+
+    for epoch in range(len(records), args.epochs):
+        start = time.perf_counter()
+        record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"]}
+        record |= train_epoch(model, optimizer, loader, args, epoch)
+        schedule.step()
+        if (epoch + 1) % args.eval_every == 0 and epoch + 1 < args.epochs:
+            for stream in args.streams:
+                features = pretraining.evaluate(model.encoders[stream], train, test, stream)
+                record[f"knn_{stream}"] = knn_accuracy(*features, k=1)
+        record["seconds"] = time.perf_counter() - start
+        records.append(record)
+        pretraining.write_log(args.out / "log.jsonl", records)
+        checkpoint.save(last, {**state, "records": records})
+        print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
+
+    result = measure(model, train, test, args)
+    pretraining.write_log(args.out / "result.json", [result])
+    print("  ".join(f"{name} {value:.1%}" for name, value in result.items()), f"  in {args.out}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The bank read for CUDA: a running softmax, the attended mean and the nearest keys in one pass over the bank."""
+
+import contextlib
+import math
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from skelcontrast.kernels._bank_read import finish, read_bank
+
+_LOG2_E = math.log2(math.e)
+_PARTS_BY_D = 8192
+"""Numbers of one query that `finish` holds at once: parts of the bank, times D."""
+
+
+class _Tiles(NamedTuple):
+    """How a read is laid out."""
+
+    rows: int
+    """Queries of a program."""
+    keys: int
+    """Keys of a tile."""
+    warps: int
+    """Warps of a program."""
+    precision: str
+    """Arithmetic of the matrix products: float32 in three products of tf32, or one of tf32."""
+    width: int
+    """D rounded up to a power of 2."""
+    parts: int
+    """Parts of the bank, a program each per tile of queries."""
+    tiles: int
+    """Tiles of keys in a part."""
+
+
+def triton_read(
+    views: Tensor, positive: Tensor, bank: Tensor, temperature: float, k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Read the bank for stacked views (G, N, D) in float32, see `skelcontrast.losses.bank_read`."""
+    G, N, D = views.shape
+    log_partition, attended = views.new_empty(G, N), views.new_empty(G, N, D)
+    rows = _launch(views, positive, bank, _LOG2_E / temperature, k, log_partition, attended)
+    return log_partition, attended, rows
+
+
+def triton_rows(views: Tensor, bank: Tensor, k: int) -> Tensor:
+    """Return the k nearest rows of the bank for stacked views (G, N, D) in float32, as (G, N, k)."""
+    return _launch(views, views[0], bank, 1.0, k, None, None)
+
+
+def _launch(
+    views: Tensor,
+    positive: Tensor,
+    bank: Tensor,
+    scale: float,
+    k: int,
+    log_partition: Tensor | None,
+    attended: Tensor | None,
+) -> Tensor:
+    """Run both kernels; without places for log-partition and attended mean they look for the nearest keys alone."""
+    G, N, D = views.shape
+    R, K = G * N, bank.shape[0]
+    nearest = views.new_zeros(G, N, k, dtype=torch.int64)
+    views, positive, bank = views.contiguous(), positive.contiguous(), bank.contiguous()
+    tiles = _lay_out(R, K, D, bank)
+    attend, slots = attended is not None, triton.next_power_of_2(k) if k else 0
+    # What is kept of a query and a part of the bank; what a call does not need is never read or written.
+    of_parts = (
+        views.new_empty(R, tiles.parts),  # the highest logit
+        views.new_empty(R, tiles.parts),  # the sum of powers
+        views.new_empty(R, tiles.parts, D) if attend else views,  # the sum of weighted keys
+        views.new_empty(R, tiles.parts, max(slots, 1)),  # the highest maxima of tiles
+        views.new_empty(R, tiles.parts, max(slots, 1), dtype=torch.int32),  # and those tiles
+    )
+    shared = {"PARTS": tiles.parts, "SLOTS": slots, "ATTEND": attend, "KEYS": tiles.keys, "WIDTH": tiles.width}
+    with _on_device_of(bank):
+        read_bank[(triton.cdiv(R, tiles.rows), tiles.parts)](
+            views,
+            bank,
+            *of_parts,
+            R,
+            K,
+            D,
+            scale,
+            tiles.tiles,
+            **shared,
+            ROWS=tiles.rows,
+            PRECISION=tiles.precision,
+            num_warps=tiles.warps,
+            num_stages=2,
+            enable_fp_fusion=True,
+        )
+        results = (log_partition, attended) if attend else of_parts[:2]
+        finish[(R,)](
+            views,
+            positive,
+            bank,
+            *of_parts,
+            *results,
+            nearest,
+            N,
+            K,
+            D,
+            scale,
+            k,
+            **shared,
+            PARTS_UP=triton.next_power_of_2(tiles.parts),
+            num_warps=4,
+            enable_fp_fusion=True,
+        )
+    return nearest
+
+
+def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
+    """Choose tiles, and parts of the bank enough to keep every multiprocessor busy.
+
+    The tiles are those that compile for compute capability 8.0 and 9.0 without spilling registers, in less than 99 KiB
+    of shared memory.
+    """
+    width = max(16, triton.next_power_of_2(D))
+    narrower = max(1, width // 128)
+    rows, keys, warps, precision = (64, 64, 4, "tf32") if _tf32_is_allowed() else (32, 64, 8, "tf32x3")
+    rows, keys = max(16, rows // narrower), max(16, keys // narrower)
+    programs = 2 * torch.cuda.get_device_properties(bank.device).multi_processor_count if bank.is_cuda else 4
+    parts = max(1, min(programs // triton.cdiv(R, rows), _PARTS_BY_D // width, triton.cdiv(K, keys)))
+    tiles = triton.cdiv(triton.cdiv(K, keys), parts)
+    return _Tiles(rows, keys, warps, precision, width, triton.cdiv(triton.cdiv(K, keys), tiles), tiles)
+
+
+def _tf32_is_allowed() -> bool:
+    """Return what torch's own matrix products on CUDA are set to."""
+    # The newer of torch's two settings, where there is one: it refuses to be mixed with the older.
+    precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+    return bool(torch.backends.cuda.matmul.allow_tf32) if precision is None else precision == "tf32"
+
+
+def _on_device_of(bank: Tensor) -> AbstractContextManager[object]:
+    return torch.cuda.device(bank.device) if bank.is_cuda else contextlib.nullcontext()

@@ -1,0 +1,82 @@
+"""The streaming twins as operators of torch, each one node for `torch.compile`, and their gradient in closed form."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from skelcontrast.losses._chunked_read import chunked_context, chunked_read, chunked_rows
+
+
+@torch.library.custom_op("skelcontrast::bank_read", mutates_args=())
+def streamed_read(
+    views: Tensor, positive: Tensor, bank: Tensor, temperature: float, k: int, twin: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Read the bank, see `bank_read`, for stacked views (G, N, D) and positives that have the dtype to compute in."""
+    if twin == "triton":
+        from skelcontrast.kernels.bank_read import triton_read
+
+        return triton_read(views, positive, bank, temperature, k)
+    return chunked_read(views, positive, bank, temperature, k)
+
+
+@torch.library.custom_op("skelcontrast::bank_rows", mutates_args=())
+def streamed_rows(views: Tensor, bank: Tensor, k: int, twin: str) -> Tensor:
+    """Return the k nearest rows of the bank for stacked views (G, N, D), as (G, N, k)."""
+    if twin == "triton":
+        from skelcontrast.kernels.bank_read import triton_rows
+
+        return triton_rows(views, bank, k)
+    return chunked_rows(views, bank, k)
+
+
+@torch.library.custom_op("skelcontrast::context_read", mutates_args=())
+def streamed_context(
+    own: Tensor, other: Tensor, own_bank: Tensor, other_bank: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Read the products of two streams' similarities, see `_context_read`, for views in the dtype to compute in."""
+    return chunked_context(own, other, own_bank, other_bank, temperature)
+
+
+@streamed_read.register_fake
+def _(
+    views: Tensor, _positive: Tensor, _bank: Tensor, _temperature: float, k: int, _twin: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    G, N, D = views.shape
+    return views.new_empty(G, N), views.new_empty(G, N, D), views.new_empty(G, N, k, dtype=torch.int64)
+
+
+@streamed_rows.register_fake
+def _(views: Tensor, _bank: Tensor, k: int, _twin: str) -> Tensor:
+    return views.new_empty(*views.shape[:2], k, dtype=torch.int64)
+
+
+@streamed_context.register_fake
+def _(
+    own: Tensor, other: Tensor, _own_bank: Tensor, _other_bank: Tensor, _temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return own.new_empty(own.shape[0]), torch.empty_like(own), torch.empty_like(other)
+
+
+def tied(log_partition: Tensor, temperature: float, *views_and_attended: Tensor) -> Tensor:
+    """Return a log-partition (N,) that was read without a graph, with its gradients in closed form.
+
+    The gradient of each view (N, D) is what it attended to (N, D) over the temperature, so it needs neither a bank nor
+    any similarity. Views and what they attended to come in pairs.
+    """
+    of_views: Tensor = _Tied.apply(log_partition, temperature, *views_and_attended)  # type: ignore[no-untyped-call]  # torch's
+    return of_views
+
+
+class _Tied(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, log_partition: Tensor, temperature: float, *views_and_attended: Tensor) -> Tensor:
+        ctx.save_for_backward(*views_and_attended[1::2])
+        ctx.temperature = temperature  # type: ignore[attr-defined]  # contexts take any attribute
+        return log_partition.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, of_log_partition: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = of_log_partition[:, None] / ctx.temperature  # type: ignore[attr-defined]  # see forward
+        attended: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
+        return (None, None, *(gradient for one in attended for gradient in (scaled * one, None)))

@@ -1,0 +1,176 @@
+"""One read of [positive | bank] that gives all that the losses and their gradients need.
+
+Three twins compute the same: `_dense_read` (every similarity in memory), `_chunked_read` (a running softmax over pieces
+of the bank, in torch) and `kernels.bank_read` (the same in one Triton kernel). The last two are operators of torch with
+a gradient in closed form, so `torch.compile` takes each as one node and backward never reads the bank again.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from skelcontrast import _check
+from skelcontrast.losses import _similarity
+from skelcontrast.losses._dense_read import dense_read, dense_rows
+from skelcontrast.losses._operators import streamed_read, streamed_rows, tied
+
+Implementation: TypeAlias = Literal["auto", "dense", "chunked", "triton"]
+_IMPLEMENTATIONS = ("auto", "dense", "chunked", "triton")
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+_WIDEST_OF_TRITON = 256
+_DENSE_UP_TO = 2**15
+"""Similarities up to which the dense twin is chosen: it is then as fast, see docs/guide/performance.md."""
+
+
+class BankRead(NamedTuple):
+    """What a view of N samples reads from [positive | bank]."""
+
+    log_partition: Tensor
+    """ln of the sum of exp(similarity / temperature) over the positive and the bank (N,)."""
+    attended: Tensor
+    """Mean of positive and bank under the softmax of the similarities (N, D); carries no gradient."""
+    neighbors: Tensor
+    """Rows of the bank with the highest similarities, nearest first (N, k)."""
+
+
+def bank_read(
+    views: Sequence[Tensor],
+    positive: Tensor,
+    bank: Tensor,
+    *,
+    temperature: float = 0.07,
+    k: int = 0,
+    implementation: Implementation = "auto",
+) -> tuple[BankRead, ...]:
+    """Read the bank once for several views of a batch: what every contrast over [positive | bank] is made of.
+
+    With lse(z) the log-partition and c(z) the attended mean of a view z, and t the temperature, the gradient of lse(z)
+    is c(z) / t. So InfoNCE is lse(q) - q.p/t, D3M is lse(e) - e.c(q)/t, NNM takes its positives from `neighbors`; write
+    a loss of your own in the same way. The gradient reaches `views` through the log-partition alone; positive, bank,
+    attended mean and neighbours are targets. Computed in float32 at least, also under autocast; a float16 or bfloat16
+    bank is widened piece by piece.
+
+    Args:
+        views: Embeddings of the views, one or more, each (N, D), expected to be unit vectors, which is not checked.
+        positive: Key of each sample (N, D), the same for all views.
+        bank: Stored keys (K, D).
+        temperature: Divides the dot products, positive.
+        k: Neighbours to find for each view, from 0 to K. Which of two equally near keys is taken is left open.
+        implementation: ``"dense"`` holds all similarities (G N K of them) and can be differentiated twice;
+            ``"chunked"`` and ``"triton"`` hold none, and backward does not read the bank. ``"triton"`` needs a CUDA
+            device, float32 or narrower, and D up to 256. ``"auto"`` takes ``"triton"`` where it can, else ``"dense"``
+            up to 2**15 similarities, else ``"chunked"``.
+
+    Returns:
+        What each view read, in their order.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes, devices or settings do not fit, there is no view, or an implementation cannot take them.
+        ImportError: If Triton is asked for and is not installed.
+
+    References:
+        AimCLR, Eq. 4 and 5 (the softmax). The running softmax: Milakov and Gimelshein, Online normalizer calculation
+        for softmax, 2018.
+
+    Example:
+        The view equals its positive and the first of two stored keys. At temperature 1 / ln 2 they weigh 2 : 2 : 1, so
+        the partition is 5, and 4/5 of the mean lie on the first axis.
+
+        >>> import math
+        >>> view = torch.tensor([[1.0, 0.0]])
+        >>> (read,) = bank_read([view], view, torch.eye(2), temperature=1 / math.log(2), k=1)
+        >>> read.log_partition.exp(), read.attended, read.neighbors
+        (tensor([5.]), tensor([[0.8000, 0.2000]]), tensor([[0]]))
+    """
+    _check.interval("bank_read", "temperature", temperature, 0, open_low=True, open_high=True)
+    check_implementation("bank_read", implementation)
+    views = _similarity.check_views("bank_read", "views", views)
+    _similarity.check_like("bank_read", "positive", positive, "views[0]", views[0])
+    _similarity.check_bank("bank_read", "bank", bank, "views[0]", views[0])
+    check_k("bank_read", k, "bank", bank, least=0)
+    return read_views("bank_read", views, positive, bank, temperature=temperature, k=k, implementation=implementation)
+
+
+def read_views(
+    owner: str,
+    views: Sequence[Tensor],
+    positive: Tensor,
+    bank: Tensor,
+    *,
+    temperature: float,
+    implementation: Implementation,
+    k: int = 0,
+) -> tuple[BankRead, ...]:
+    """Do as `bank_read`, on checked arguments."""
+    positive, bank = positive.detach(), bank.detach()
+    twin = choose(owner, views, bank, implementation)
+    if twin == "dense":
+        return tuple(BankRead(*dense_read(view, positive, bank, temperature, k)) for view in views)
+    positive, *views = widen_views(bank, positive, *views)
+    stacked = torch.stack([view.detach() for view in views])
+    reads = zip(views, *streamed_read(stacked, positive, bank, temperature, k, twin), strict=True)
+    return tuple(
+        BankRead(tied(log_partition, temperature, view, attended), attended, neighbors)
+        for view, log_partition, attended, neighbors in reads
+    )
+
+
+@torch.no_grad()
+def nearest_rows(
+    owner: str, views: Sequence[Tensor], bank: Tensor, *, k: int, implementation: Implementation
+) -> list[Tensor]:
+    """Return the k nearest rows of the bank for every view, nearest first (N, k) each, on checked arguments."""
+    twin = choose(owner, views, bank, implementation)
+    if twin == "dense":
+        return [dense_rows(view, bank, k) for view in views]
+    return list(streamed_rows(torch.stack(widen_views(bank, *views)), bank, k, twin))
+
+
+def check_implementation(owner: str, implementation: object) -> None:
+    """Check the name of an implementation."""
+    _check.choice(owner, "implementation", implementation, _IMPLEMENTATIONS)
+
+
+def check_k(owner: str, k: object, bank_name: str, bank: Tensor, *, least: int = 1) -> None:
+    """Check that a bank holds k neighbours."""
+    _check.integer(owner, "k", k, least, bank.shape[0], hint=f"`{bank_name}` holds {bank.shape[0]} keys.")
+
+
+def choose(owner: str, views: Sequence[Tensor], bank: Tensor, implementation: Implementation) -> str:
+    """Return the implementation to use, after checking that it can take these tensors."""
+    if bank.shape[0] == 0:
+        return "dense"  # nothing to stream
+    if implementation == "auto":
+        if _HAS_TRITON and bank.is_cuda and _triton_cannot(views, bank) is None:
+            return "triton"
+        similarities = len(views) * views[0].shape[0] * bank.shape[0]
+        return "dense" if similarities <= _DENSE_UP_TO else "chunked"
+    if implementation == "triton":
+        problem = _triton_cannot(views, bank)
+        if problem is not None:
+            _check.fail(owner, "implementation", "not be 'triton'" + problem, "'triton'", hint="Pass 'auto'.")
+        if not _HAS_TRITON:
+            hint = "Run `pip install triton`, or pass 'auto'."
+            raise ImportError(f"{owner}: `implementation='triton'` needs Triton. {hint}")
+    return implementation
+
+
+def _triton_cannot(views: Sequence[Tensor], bank: Tensor) -> str | None:
+    """Say why the kernel cannot take these tensors; with its interpreter it takes those of a CPU."""
+    if not bank.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        return f" for tensors on {bank.device.type}"
+    if any(tensor.dtype == torch.float64 for tensor in (*views, bank)):
+        return " for float64"
+    D = bank.shape[1]
+    return f" for D above {_WIDEST_OF_TRITON}, here {D}" if D > _WIDEST_OF_TRITON else None
+
+
+def widen_views(bank: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """Bring tensors to the dtype to compute in, the widest of theirs and the bank's, and leave the bank as it is."""
+    dtype = _similarity.widest(bank, *tensors)
+    return [tensor.to(dtype) for tensor in tensors]

@@ -1,0 +1,52 @@
+"""How benchmarks count: turns, ratios within a repeat, memory held at one time, and what the runner writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.__main__ import describe_machine, write
+from benchmarks.measure import Spread, interleaved, matrix_rate, peak_memory, speedup
+
+
+def test_candidates_take_turns() -> None:
+    calls: list[str] = []
+    times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=1)
+    assert calls == ["a", "b"] * 4
+    assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}
+    assert all(seconds >= 0 for found in times.values() for seconds in found)
+
+
+def test_a_ratio_is_taken_within_a_repeat() -> None:
+    # A machine that slows down by ten in the second repeat does so for both.
+    assert speedup([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == Spread(2, 2, 2, 2)
+    assert speedup([3.0, 4.0, 5.0], [1.0, 1.0, 1.0]).median == 4
+    assert Spread.of([1.0, 2.0, 3.0]).show(10) == "      20 (10-30)"
+
+
+def test_peak_memory_counts_what_is_held_together() -> None:
+    one_mebibyte = 2**18
+
+    def one_after_the_other() -> None:
+        for _ in range(3):
+            torch.empty(one_mebibyte)
+
+    def together() -> list[torch.Tensor]:
+        return [torch.empty(one_mebibyte) for _ in range(3)]
+
+    assert 2**20 <= peak_memory(one_after_the_other) < 2**20 + 4096
+    assert 3 * 2**20 <= peak_memory(together) < 3 * 2**20 + 4096
+
+
+def test_matrix_rate_is_a_rate() -> None:
+    assert matrix_rate(8, 8, 8, device=torch.device("cpu"), clock="wall", repeats=2) > 0
+
+
+def test_results_are_kept_as_text_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = {**describe_machine(), "device": "Made-up GPU (80 GB)"}
+    write(tmp_path, "losses", machine, "fast\n", {"machine": machine, "result": {"seconds": 1.0}})
+    assert "losses: written to" in capsys.readouterr().out
+    assert (tmp_path / "losses-made-up-gpu-80-gb.txt").read_text(encoding="utf-8").endswith("\n\nfast\n")
+    kept = json.loads((tmp_path / "losses-made-up-gpu-80-gb.json").read_text(encoding="utf-8"))
+    assert kept["result"] == {"seconds": 1.0}
+    assert {"date", "commit", "machine", "versions", "device"} == kept["machine"].keys()
