@@ -22,7 +22,7 @@ import aimclr_ntu as pretraining
 import supervised
 from skelcontrast import augment, checkpoint, nn, viz
 from skelcontrast.data import SkeletonLoader
-from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, summarize
+from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, logistic_probe, summarize
 
 COMMON = [
     *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "30", "--batch-size", "32"),
@@ -66,7 +66,7 @@ def ablation(data: Path, out: Path, name: str) -> list[str]:
 
 
 def accuracies(arguments: list[str], *, trained: bool) -> tuple[dict[str, float], Scores]:
-    """Accuracies of an encoder after its run, or before the first step, and the scores of its linear probe."""
+    """Accuracies of an encoder after its run, or before the first step, and the scores of its exact linear probe."""
     args = pretraining.parse([*arguments, "--resume"])
     torch.manual_seed(args.seed)
     train, test = pretraining.load_data(args)
@@ -74,9 +74,9 @@ def accuracies(arguments: list[str], *, trained: bool) -> tuple[dict[str, float]
     if trained:
         model.load_state_dict(checkpoint.load(args.out / "last.pt")["model"])
     features = pretraining.evaluate(model.encoder, train, test, args.stream)
-    probe = linear_probe(*features, standardize=True, seed=args.seed)
-    found = {"knn": knn_accuracy(*features, k=1), "linear": probe.accuracy}
-    return found, Scores(probe.logits, features[1].labels, test.names)
+    released, exact = linear_probe(*features, standardize=True, seed=args.seed), logistic_probe(*features)
+    found = {"knn": knn_accuracy(*features, k=1), "linear": released.accuracy, "exact": exact.accuracy}
+    return found, Scores(exact.logits, features[1].labels, test.names)
 
 
 def dropped_shares(arguments: list[str]) -> dict[str, float]:
@@ -147,19 +147,21 @@ def evaluate_all(args: argparse.Namespace) -> dict[str, dict[str, list[dict[str,
                 found, scores[stream] = accuracies(arguments, trained=name != "untrained")
                 results[name][stream].append(found)
             if len(scores) > 1:
-                results[name].setdefault("fused", []).append({"linear": fuse(scores).accuracy})
+                results[name].setdefault("fused", []).append({"exact": fuse(scores).accuracy})
     return results
 
 
 def main_table(args: argparse.Namespace, results: dict[str, dict[str, list[dict[str, float]]]]) -> list[str]:
-    rows = ["| stream | encoder | kNN, k = 1 | linear probe |", "|---|---|---|---|"]
+    rows = ["| stream | encoder | kNN, k = 1 | linear, exact | linear, released schedule |", "|---|---|---|---|---|"]
     for stream in results["untrained"]:
         for name, title in TITLES.items():
             found = results[name][stream]
-            knn = spread([row["knn"] for row in found]) if stream != "fused" else ""
-            rows.append(f"| {stream} | {title} | {knn} | {spread([row['linear'] for row in found])} |")
+            cells = [
+                spread([row[key] for row in found]) if key in found[0] else "" for key in ("knn", "exact", "linear")
+            ]
+            rows.append(f"| {' | '.join([stream, title, *cells])} |")
     accuracy = [json.loads((args.out / f"supervised-{seed}" / "result.json").read_text()) for seed in args.seeds]
-    return [*rows, f"| joint | supervised, its own classifier | | {spread([row['accuracy'] for row in accuracy])} |"]
+    return [*rows, f"| joint | supervised, its own classifier | | {spread([row['accuracy'] for row in accuracy])} | |"]
 
 
 def ablation_table(ablations: dict[str, dict[str, float]]) -> list[str]:
