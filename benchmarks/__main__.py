@@ -35,6 +35,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "augment": Benchmark("benchmarks.augment", ("tests/augment",)),
     "losses": Benchmark("benchmarks.losses", ("tests/losses", "tests/kernels/test_bank_read.py")),
+    "losses_rules": Benchmark("benchmarks.losses_rules", ("tests/losses",)),
     "evaluation": Benchmark("benchmarks.evaluation", ("tests/evaluation",)),
     "parsing": Benchmark("benchmarks.parsing", ("tests/data/readers",)),
     "preparation": Benchmark("benchmarks.preparation", ("tests/data/preparation",)),

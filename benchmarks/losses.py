@@ -44,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=15, help="how often each is timed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="time passed, or computed by one thread"
-    )
+    parser.add_argument("--clock", choices=("wall", "cpu"), help="time passed, or computed (default with one thread)")
     parser.add_argument(
         "--banks", type=int, nargs="*", default=[4096, 16384, 65536, 262_144, 1_048_576], help="other banks"
     )
@@ -94,7 +92,7 @@ def forms(problem: Problem) -> dict[str, Callable[[], Tensor]]:
         found[RELEASED] = lambda: released_aimclr_loss(views[0], views[1:], positive, queue, temperature=0.07, k=1)
         found["dense"] = ours("dense")
     found["chunked"] = ours("chunked")
-    if choose("benchmark", views, bank, "auto") == "triton":
+    if choose("benchmark", "auto", bank, queries=3 * len(positive), dtype=bank.dtype) == "triton":
         found["triton"] = ours("triton")
     return found
 

@@ -150,7 +150,7 @@ def test_on_a_gpu(N: int, D: int, K: int, k: int, precision: str) -> None:
     try:
         views, positive, bank = draw(N, D, K, 3)
         found = bank_read(views, positive, bank, k=k, implementation="triton")
-        assert choose("bank_read", views, bank, "auto") == "triton"
+        assert choose("bank_read", "auto", bank, queries=3 * N, dtype=bank.dtype, k=k) == "triton"
         wide = [view.double() for view in views]
         expected = bank_read(wide, positive.double(), bank.double(), k=k, implementation="dense")
         tolerance = 1e-5 if precision == "highest" else 2e-2

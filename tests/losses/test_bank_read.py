@@ -228,15 +228,14 @@ def test_chunked_knows_its_shapes_without_data() -> None:
 def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(sys.modules["skelcontrast.losses.bank_read"], "_HAS_TRITON", True)
-    view = torch.empty(128, 4)
     for K, twin in ((0, "dense"), (256, "dense"), (257, "chunked")):
-        assert choose("bank_read", [view], torch.empty(K, 4), "auto") == twin
-    assert choose("bank_read", [view] * 3, torch.empty(86, 4), "auto") == "chunked"
+        assert choose("bank_read", "auto", torch.empty(K, 4), queries=128, dtype=torch.float32) == twin
     with FakeTensorMode():
         bank = torch.empty(9, 8, device="cuda")
-        assert choose("bank_read", [bank], bank, "auto") == "triton"
-        assert choose("bank_read", [bank.double()], bank, "auto") == "dense"
-        assert choose("bank_read", [bank], bank, "chunked") == "chunked"
+        assert choose("bank_read", "auto", bank, queries=1, dtype=torch.float32, k=9) == "triton"
+        assert choose("bank_read", "auto", bank, queries=1, dtype=torch.float32, k=33) == "dense"
+        assert choose("bank_read", "auto", bank, queries=1, dtype=torch.float64) == "dense"
+        assert choose("bank_read", "chunked", bank, queries=1, dtype=torch.float32) == "chunked"
 
 
 X, BANK = torch.zeros(6, 8), torch.zeros(9, 8)
@@ -277,13 +276,20 @@ def test_bad_calls(
         bank_read(**{**arguments, **changes})
 
 
-@pytest.mark.parametrize(("bank", "what"), [(BANK.double(), "float64"), (torch.zeros(9, 257), "D above 256, here 257")])
-def test_what_triton_does_not_take(bank: Tensor, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("bank", "k", "what"),
+    [
+        (BANK.double(), 1, "float64"),
+        (torch.zeros(9, 257), 1, "D above 256, here 257"),
+        (torch.zeros(40, 8), 33, "more than 32 neighbours, here 33"),
+    ],
+)
+def test_what_triton_does_not_take(bank: Tensor, k: int, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     view = torch.zeros(6, bank.shape[1])
     message = f"nearest_neighbors: `implementation` must not be 'triton' for {what}, got 'triton'. Pass 'auto'."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        nearest_neighbors([view], bank, implementation="triton")
+        nearest_neighbors([view], bank, k=k, implementation="triton")
 
 
 def test_triton_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

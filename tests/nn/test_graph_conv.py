@@ -1,7 +1,7 @@
-"""Graph convolution against one joint at a time, in both orders of contraction, with every gradient."""
+"""Graph convolution against one joint at a time, in every order and implementation, with every gradient."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import pytest
 import torch
@@ -9,10 +9,30 @@ from tests.reference import nn as reference
 from torch import Tensor
 
 from skelcontrast.nn import GraphConv, graph_conv
-from skelcontrast.nn.graph_conv import ContractionOrder
+from skelcontrast.nn import _graph_conv_blocked as blocked
+from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
-ORDERS: tuple[ContractionOrder, ...] = ("auto", "project-first", "aggregate-first")
+
+class Form(TypedDict):
+    order: ContractionOrder
+    implementation: GraphConvImplementation
+
+
+AUTO: Form = {"order": "auto", "implementation": "auto"}
+PROJECT: Form = {"order": "project-first", "implementation": "torch"}
+AGGREGATE: Form = {"order": "aggregate-first", "implementation": "auto"}
+DENSE: Form = {"order": "dense", "implementation": "auto"}
+BLOCKED: Form = {"order": "auto", "implementation": "blocked"}
+NAMED = (PROJECT, AGGREGATE, DENSE, BLOCKED)
+FORMS = (AUTO, *NAMED)
+
+
+@pytest.fixture(params=[True, False], ids=["many blocks", "one block"])
+def _block_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a block hold a few frames only, so that samples are split, or as many as it will."""
+    if request.param:
+        monkeypatch.setattr(blocked, "SCRATCH_BYTES", 8000)
 
 
 class Case(NamedTuple):
@@ -46,27 +66,27 @@ def draw(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", CASES)
-def test_agrees_with_the_oracle(case: Case, order: ContractionOrder, with_bias: bool) -> None:
+def test_agrees_with_the_oracle(case: Case, form: Form, with_bias: bool) -> None:
     x, weight, bias, graph = draw(case)
-    out = graph_conv(x, weight, bias if with_bias else None, graph, order=order)
+    out = graph_conv(x, weight, bias if with_bias else None, graph, **form)
     x_, weight_, bias_, graph_ = (reference.array(value) for value in (x, weight, bias, graph))
     expected = reference.graph_conv(x_, weight_, bias_ if with_bias else None, graph_)
     torch.testing.assert_close(out, torch.from_numpy(expected), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
-def test_orders_agree_in_values_and_gradients(
-    case: Case, with_bias: bool, dtype: torch.dtype, tolerance: float
-) -> None:
+def test_forms_agree_in_values_and_gradients(case: Case, with_bias: bool, dtype: torch.dtype, tolerance: float) -> None:
     x, weight, bias, graph = draw(case, dtype)
     inputs = (x, weight, bias, graph) if with_bias else (x, weight, graph)
     found = []
-    for order in ORDERS:
-        out = graph_conv(x, weight, bias if with_bias else None, graph, order=order)
+    for form in FORMS:
+        out = graph_conv(x, weight, bias if with_bias else None, graph, **form)
         upstream = torch.linspace(-1, 1, out.numel(), dtype=dtype).view_as(out)
         found.append((out, *torch.autograd.grad(out, inputs, upstream)))
     for other in found[1:]:
@@ -74,54 +94,83 @@ def test_orders_agree_in_values_and_gradients(
             torch.testing.assert_close(two, one, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("order", ["project-first", "aggregate-first"])
+@pytest.mark.parametrize("form", NAMED)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_gradients_against_finite_differences(order: ContractionOrder, with_bias: bool) -> None:
+def test_gradients_against_finite_differences(form: Form, with_bias: bool) -> None:
     x, weight, bias, graph = draw(Case(1, 2, 3, 2, 4, 2))
 
     def run(x: Tensor, weight: Tensor, graph: Tensor, *bias: Tensor) -> Tensor:
-        return graph_conv(x, weight, bias[0] if bias else None, graph, order=order)
+        return graph_conv(x, weight, bias[0] if bias else None, graph, **form)
 
     assert torch.autograd.gradcheck(run, (x, weight, graph, bias) if with_bias else (x, weight, graph))
 
 
 @pytest.mark.parametrize(
-    ("fan_in", "fan_out", "order"), [(16, 32, "aggregate-first"), (32, 16, "project-first"), (16, 16, "project-first")]
+    ("fan_in", "fan_out", "form"), [(3, 16, DENSE), (16, 16, BLOCKED), (16, 32, BLOCKED), (32, 16, PROJECT)]
 )
-def test_auto_aggregates_first_when_the_layer_widens(fan_in: int, fan_out: int, order: ContractionOrder) -> None:
+def test_auto_takes_what_was_fastest(fan_in: int, fan_out: int, form: Form) -> None:
     x, weight, bias, graph = draw(Case(2, fan_in, fan_out, 5, 25, 3), torch.float32)
-    assert torch.equal(graph_conv(x, weight, bias, graph), graph_conv(x, weight, bias, graph, order=order))
+    assert torch.equal(graph_conv(x, weight, bias, graph), graph_conv(x, weight, bias, graph, **form))
 
 
-@pytest.mark.parametrize("order", ["project-first", "aggregate-first"])
-def test_takes_views_with_any_strides(order: ContractionOrder) -> None:
+@pytest.mark.parametrize("form", NAMED)
+def test_takes_views_with_any_strides(form: Form) -> None:
     x, weight, bias, graph = draw(Case(2, 3, 4, 7, 5, 2))
-    turned = x.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
-    out = graph_conv(turned, weight, bias, graph, order=order)
-    torch.testing.assert_close(out, graph_conv(x, weight, bias, graph, order=order))
+    turned = x.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0).requires_grad_()
+    out, expected = graph_conv(turned, weight, bias, graph, **form), graph_conv(x, weight, bias, graph, **form)
+    torch.testing.assert_close(out, expected)
+    upstream = torch.randn_like(expected)
+    (one,), (two,) = torch.autograd.grad(out, [turned], upstream), torch.autograd.grad(expected, [x], upstream)
+    torch.testing.assert_close(one, two)
 
 
-@pytest.mark.parametrize("order", ["project-first", "aggregate-first"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_blocked_keeps_the_memory_format(memory_format: torch.memory_format) -> None:
+    x, weight, bias, graph = (value.detach() for value in draw(Case(2, 3, 4, 7, 5, 2)))
+    x = x.contiguous(memory_format=memory_format).requires_grad_()
+    out = graph_conv(x, weight, bias, graph, implementation="blocked")
+    assert out.is_contiguous(memory_format=memory_format)
+    (gradient,) = torch.autograd.grad(out.sum(), [x])
+    assert gradient.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("form", NAMED)
+def test_an_empty_batch_stays_empty(form: Form) -> None:
+    x, weight, bias, graph = draw(Case(0, 3, 4, 7, 5, 2))
+    out = graph_conv(x, weight, bias, graph, **form)
+    assert out.shape == (0, 4, 7, 5)
+    assert all(not gradient.any() for gradient in torch.autograd.grad(out.sum(), (x, weight, bias, graph)))
+
+
+def test_blocked_is_differentiable_once() -> None:
+    x, weight, bias, graph = draw(Case(1, 2, 3, 2, 4, 2))
+    out = graph_conv(x, weight, bias, graph, implementation="blocked")
+    (gradient,) = torch.autograd.grad(out.square().sum(), [x], create_graph=True)
+    with pytest.raises(RuntimeError, match="autograd"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("form", [AUTO, PROJECT, AGGREGATE, DENSE])
 @pytest.mark.parametrize("autocast", [True, False])
-def test_bfloat16(order: ContractionOrder, autocast: bool) -> None:
+def test_bfloat16(form: Form, autocast: bool) -> None:
     x, weight, bias, graph = (value.detach() for value in draw(Case(2, 3, 4, 7, 25, 3), torch.float32))
     graph = graph.softmax(1)
     expected = graph_conv(x, weight, bias, graph)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         x, weight, bias = (value if autocast else value.bfloat16() for value in (x, weight, bias))
-        out = graph_conv(x, weight, bias, graph, order=order)
+        out = graph_conv(x, weight, bias, graph, **form)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_module_learns_through_weight_bias_and_edges_alike_in_every_order(bias: bool) -> None:
+def test_module_learns_through_weight_bias_and_edges_alike_in_every_form(bias: bool) -> None:
     graph = adjacency(NTU_RGBD_25)
     x = torch.randn(2, 3, 13, 25, dtype=torch.float64)
     gradients = []
-    for order in ORDERS:
+    for form in FORMS:
         torch.manual_seed(1)
-        layer = GraphConv(3, 7, graph, bias=bias, order=order).double()
+        layer = GraphConv(3, 7, graph, bias=bias, **form).double()
         layer(x).square().sum().backward()
         gradients.append({name: value.grad for name, value in layer.named_parameters()})
     assert gradients[0].keys() == {"weight", "edge_importance"} | ({"bias"} if bias else set())
@@ -179,7 +228,7 @@ def test_reset_draws_anew_within_bounds() -> None:
 
 def test_repr() -> None:
     assert repr(GraphConv(3, 16, torch.eye(25).expand(3, 25, 25))) == (
-        "GraphConv(3, 16, partitions=3, joints=25, order='auto')"
+        "GraphConv(3, 16, partitions=3, joints=25, order='auto', implementation='auto')"
     )
 
 
@@ -197,7 +246,17 @@ ARGUMENTS: dict[str, Any] = {
         (
             {"order": "x"},
             ValueError,
-            "`order` must be one of 'auto', 'project-first', 'aggregate-first', got 'x'.",
+            "`order` must be one of 'auto', 'project-first', 'aggregate-first', 'dense', got 'x'.",
+        ),
+        (
+            {"implementation": "x"},
+            ValueError,
+            "`implementation` must be one of 'auto', 'torch', 'blocked', 'triton', got 'x'.",
+        ),
+        (
+            {"implementation": "blocked", "order": "dense"},
+            ValueError,
+            "`order` must be 'auto' with implementation='blocked', got 'dense'. The blocked implementation has an",
         ),
         ({"weight": torch.zeros(6, 3)}, ValueError, "`weight` must have shape (2, C_out, C_in), got (6, 3)."),
         ({"weight": torch.zeros(3, 6, 3)}, ValueError, "`weight` must have shape (2, C_out, C_in), got (3, 6, 3)."),
@@ -225,7 +284,12 @@ def test_errors_of_the_function(change: dict[str, Any], kind: type[Exception], m
         (
             {"order": "x"},
             ValueError,
-            "`order` must be one of 'auto', 'project-first', 'aggregate-first', got 'x'.",
+            "`order` must be one of 'auto', 'project-first', 'aggregate-first', 'dense', got 'x'.",
+        ),
+        (
+            {"implementation": "triton", "order": "dense"},
+            ValueError,
+            "`order` must be 'auto' with implementation='triton', got 'dense'.",
         ),
         ({"adjacency": torch.eye(4)}, ValueError, "`adjacency` must have shape (P, V, V), got (4, 4)."),
         ({"adjacency": torch.zeros(2, 3, 4)}, ValueError, "`adjacency` must have shape (P, 3, 3), got (2, 3, 4)."),

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import pytest
 import torch
 from tests.reference import nn as reference
+from tests.reference.stgcn import perturbed
 from torch import Tensor, nn
 
 from skelcontrast import skeleton
-from skelcontrast.nn import STGCN, GraphConv, STGCNBlock
+from skelcontrast.nn import STGCN, STGCNBlock
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout, adjacency
 
 LAYOUTS = [getattr(skeleton, name) for name in skeleton.__all__ if isinstance(getattr(skeleton, name), SkeletonLayout)]
@@ -20,22 +21,6 @@ LAYOUTS = [getattr(skeleton, name) for name in skeleton.__all__ if isinstance(ge
 def small(layout: SkeletonLayout = NTU_RGBD_25, **options: Any) -> STGCN:
     """Build a shallow encoder with one block of each kind: first, equal, wider, strided."""
     return STGCN(layout, **{"channels": (4, 4, 6, 8), "strides": (1, 1, 1, 2), **options})
-
-
-def perturbed(encoder: STGCN) -> STGCN:
-    """Move everything that starts at zero or one away from there, running statistics too."""
-    with torch.no_grad():
-        for module in encoder.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                for value in (module.weight, module.running_var):
-                    assert value is not None
-                    value.uniform_(0.5, 1.5)
-                for value in (module.bias, module.running_mean):
-                    assert value is not None
-                    value.normal_(0, 0.3)
-            if isinstance(module, GraphConv) and module.edge_importance is not None:
-                module.edge_importance.uniform_(0.5, 1.5)
-    return encoder.eval()
 
 
 @pytest.mark.parametrize("bodies", ["present", "all"])

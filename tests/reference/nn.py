@@ -208,7 +208,7 @@ def stgcn_feature_map(
 def _stgcn_block(x: Array, block: Block, graph: Array, stride: int, *, first: bool) -> Array:
     spatial = graph_conv(x, block.weight, block.bias, graph * block.importance)
     hidden = np.maximum(block.before(spatial), 0)
-    out = block.after(_temporal_conv(hidden, block.temporal_weight, block.temporal_bias, stride))
+    out = block.after(temporal_conv(hidden, block.temporal_weight, block.temporal_bias, stride))
     if first:
         return np.maximum(out, 0)
     if block.residual is None:
@@ -218,7 +218,8 @@ def _stgcn_block(x: Array, block: Block, graph: Array, stride: int, *, first: bo
     return np.maximum(out + norm(projected), 0)
 
 
-def _temporal_conv(x: Array, weight: Array, bias: Array, stride: int) -> Array:
+def temporal_conv(x: Array, weight: Array, bias: Array, stride: int) -> Array:
+    """``y[t] = sum over lag of W[lag] x[stride t + lag - L // 2]``, one frame at a time; weight (O, C, L)."""
     length, frames = weight.shape[2], x.shape[2]
     out = []
     for start in range(0, frames, stride):

@@ -18,8 +18,8 @@ _LOG2_E = math.log2(math.e)
 _BLOCK = 16
 """Keys of which the nearest stands for all while the nearest are looked for."""
 _ON_CPU, _ELSEWHERE = 2**19, 2**22
-"""Similarities of one chunk. On a CPU they should stay in its cache, see docs/guide/performance.md; elsewhere a chunk
-should keep the device busy for longer than it takes to launch it."""
+"""Similarities of one chunk: on a CPU so few that they stay in its cache, see docs/guide/performance.md; elsewhere so
+many that a device is busy for longer than it takes to launch the work."""
 
 
 def chunked_read(

@@ -21,7 +21,7 @@ from skelcontrast.losses._operators import streamed_read, streamed_rows, tied
 Implementation: TypeAlias = Literal["auto", "dense", "chunked", "triton"]
 _IMPLEMENTATIONS = ("auto", "dense", "chunked", "triton")
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
-_WIDEST_OF_TRITON = 256
+_WIDEST_OF_TRITON, _NEAREST_OF_TRITON = 256, 32  # what a program's registers hold
 _DENSE_UP_TO = 2**15
 """Similarities up to which the dense twin is chosen: it is then as fast, see docs/guide/performance.md."""
 
@@ -62,8 +62,8 @@ def bank_read(
         k: Neighbours to find for each view, from 0 to K. Which of two equally near keys is taken is left open.
         implementation: ``"dense"`` holds all similarities (G N K of them) and can be differentiated twice;
             ``"chunked"`` and ``"triton"`` hold none, and backward does not read the bank. ``"triton"`` needs a CUDA
-            device, float32 or narrower, and D up to 256. ``"auto"`` takes ``"triton"`` where it can, else ``"dense"``
-            up to 2**15 similarities, else ``"chunked"``.
+            device, float32 or narrower, D up to 256 and k up to 32. ``"auto"`` takes ``"triton"`` where it can, else
+            ``"dense"`` up to 2**15 similarities, else ``"chunked"``.
 
     Returns:
         What each view read, in their order.
@@ -108,12 +108,13 @@ def read_views(
 ) -> tuple[BankRead, ...]:
     """Do as `bank_read`, on checked arguments."""
     positive, bank = positive.detach(), bank.detach()
-    twin = choose(owner, views, bank, implementation)
+    dtype = _similarity.widest(positive, bank, *views)
+    twin = choose(owner, implementation, bank, queries=count(views), dtype=dtype, k=k)
     if twin == "dense":
         return tuple(BankRead(*dense_read(view, positive, bank, temperature, k)) for view in views)
-    positive, *views = widen_views(bank, positive, *views)
+    views = [view.to(dtype) for view in views]
     stacked = torch.stack([view.detach() for view in views])
-    reads = zip(views, *streamed_read(stacked, positive, bank, temperature, k, twin), strict=True)
+    reads = zip(views, *streamed_read(stacked, positive.to(dtype), bank, temperature, k, twin), strict=True)
     return tuple(
         BankRead(tied(log_partition, temperature, view, attended), attended, neighbors)
         for view, log_partition, attended, neighbors in reads
@@ -125,10 +126,16 @@ def nearest_rows(
     owner: str, views: Sequence[Tensor], bank: Tensor, *, k: int, implementation: Implementation
 ) -> list[Tensor]:
     """Return the k nearest rows of the bank for every view, nearest first (N, k) each, on checked arguments."""
-    twin = choose(owner, views, bank, implementation)
+    dtype = _similarity.widest(bank, *views)
+    twin = choose(owner, implementation, bank, queries=count(views), dtype=dtype, k=k)
     if twin == "dense":
         return [dense_rows(view, bank, k) for view in views]
-    return list(streamed_rows(torch.stack(widen_views(bank, *views)), bank, k, twin))
+    return list(streamed_rows(torch.stack([view.to(dtype) for view in views]), bank, k, twin))
+
+
+def count(views: Sequence[Tensor]) -> int:
+    """Return how many queries several views are together."""
+    return sum(view.shape[0] for view in views)
 
 
 def check_implementation(owner: str, implementation: object) -> None:
@@ -141,36 +148,32 @@ def check_k(owner: str, k: object, bank_name: str, bank: Tensor, *, least: int =
     _check.integer(owner, "k", k, least, bank.shape[0], hint=f"`{bank_name}` holds {bank.shape[0]} keys.")
 
 
-def choose(owner: str, views: Sequence[Tensor], bank: Tensor, implementation: Implementation) -> str:
-    """Return the implementation to use, after checking that it can take these tensors."""
+def choose(
+    owner: str, implementation: Implementation, bank: Tensor, *, queries: int, dtype: torch.dtype, k: int = 0
+) -> str:
+    """Return the implementation that reads a bank for so many queries, after checking that it can."""
     if bank.shape[0] == 0:
         return "dense"  # nothing to stream
     if implementation == "auto":
-        if _HAS_TRITON and bank.is_cuda and _triton_cannot(views, bank) is None:
+        if _HAS_TRITON and bank.is_cuda and _triton_cannot(bank, dtype, k) is None:
             return "triton"
-        similarities = len(views) * views[0].shape[0] * bank.shape[0]
-        return "dense" if similarities <= _DENSE_UP_TO else "chunked"
+        return "dense" if queries * bank.shape[0] <= _DENSE_UP_TO else "chunked"
     if implementation == "triton":
-        problem = _triton_cannot(views, bank)
+        problem = _triton_cannot(bank, dtype, k)
         if problem is not None:
-            _check.fail(owner, "implementation", "not be 'triton'" + problem, "'triton'", hint="Pass 'auto'.")
+            _check.fail(owner, "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
         if not _HAS_TRITON:
             hint = "Run `pip install triton`, or pass 'auto'."
             raise ImportError(f"{owner}: `implementation='triton'` needs Triton. {hint}")
     return implementation
 
 
-def _triton_cannot(views: Sequence[Tensor], bank: Tensor) -> str | None:
+def _triton_cannot(bank: Tensor, dtype: torch.dtype, k: int) -> str | None:
     """Say why the kernel cannot take these tensors; with its interpreter it takes those of a CPU."""
     if not bank.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        return f" for tensors on {bank.device.type}"
-    if any(tensor.dtype == torch.float64 for tensor in (*views, bank)):
-        return " for float64"
-    D = bank.shape[1]
-    return f" for D above {_WIDEST_OF_TRITON}, here {D}" if D > _WIDEST_OF_TRITON else None
-
-
-def widen_views(bank: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Bring tensors to the dtype to compute in, the widest of theirs and the bank's, and leave the bank as it is."""
-    dtype = _similarity.widest(bank, *tensors)
-    return [tensor.to(dtype) for tensor in tensors]
+        return f"for tensors on {bank.device.type}"
+    if dtype == torch.float64:
+        return "for float64"
+    if bank.shape[1] > _WIDEST_OF_TRITON:
+        return f"for D above {_WIDEST_OF_TRITON}, here {bank.shape[1]}"
+    return f"for more than {_NEAREST_OF_TRITON} neighbours, here {k}" if k > _NEAREST_OF_TRITON else None

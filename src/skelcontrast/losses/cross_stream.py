@@ -61,9 +61,9 @@ def cross_stream(
         k: Neighbours that each other stream hands over, from 1 to K.
         context: Whether the products of similarities take part.
         reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for losses (N,), in total and per stream.
-        implementation: How the banks are read, see `bank_read`; only speed and memory depend on it. All streams have
-            the streaming form: each bank is read once for its own softmax, and each two banks once for the products of
-            the context, which ``"triton"`` too reads in chunks.
+        implementation: How the banks are read, see `bank_read`; only speed and memory depend on it. The streaming
+            forms read each bank once for its own softmax and, for the context, each two banks once more for their
+            products; that part is read in chunks under ``"triton"`` too.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -120,10 +120,9 @@ class _Stream(NamedTuple):
 
 def _context(one: _Stream, other: _Stream, temperature: float, implementation: Implementation) -> Tensor:
     """Return the log-partition (N,) of the products of two streams' similarities."""
-    twin = choose("cross_stream", [one.query, other.query], one.bank, implementation)
-    return context_log_partition(
-        one.query, other.query, one.bank, other.bank, temperature=temperature, dense=twin == "dense"
-    )
+    queries, dtype = 2 * one.query.shape[0], torch.promote_types(one.read.attended.dtype, other.read.attended.dtype)
+    dense = choose("cross_stream", implementation, one.bank, queries=queries, dtype=dtype) == "dense"
+    return context_log_partition(one.query, other.query, one.bank, other.bank, temperature=temperature, dense=dense)
 
 
 def _pair(own: _Stream, other: _Stream, context: Tensor | None, temperature: float) -> Tensor:

@@ -5,6 +5,7 @@ from skelcontrast.nn.graph_conv import GraphConv, graph_conv
 from skelcontrast.nn.initialization import normal_init_
 from skelcontrast.nn.projection import ProjectionHead
 from skelcontrast.nn.stgcn import STGCN, STGCNBlock
+from skelcontrast.nn.temporal_conv import TemporalConv, temporal_conv
 
 __all__ = [
     "EADM",
@@ -13,7 +14,9 @@ __all__ = [
     "GraphConv",
     "ProjectionHead",
     "STGCNBlock",
+    "TemporalConv",
     "graph_conv",
     "normal_init_",
     "simam_attention",
+    "temporal_conv",
 ]

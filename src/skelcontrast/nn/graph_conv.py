@@ -1,7 +1,6 @@
 """Spatial graph convolution over skeleton joints."""
 
 import math
-from typing import Literal, TypeAlias
 
 import torch
 from einops import rearrange
@@ -9,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
-
-ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first"]
-_ORDERS = ("auto", "project-first", "aggregate-first")
+from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation, check_choices, choose
+from skelcontrast.nn._operators import graph_conv_twin
+from skelcontrast.nn._precision import autocast_dtype
 
 
 def graph_conv(
@@ -21,26 +20,38 @@ def graph_conv(
     adjacency: Tensor,
     *,
     order: ContractionOrder = "auto",
+    implementation: GraphConvImplementation = "auto",
 ) -> Tensor:
     """Convolve joint features over a graph: ``y_w = sum_p W_p sum_v x_v A_p[v, w]`` (plus a bias per partition).
 
-    Both orders of contraction are the same function up to rounding; they differ in cost. Projecting first moves
-    ``P * C_out`` channels over the graph, aggregating first moves ``P * C_in``, so ``"auto"`` aggregates first exactly
-    when the layer widens.
+    Every order of contraction and every implementation is the same function, up to rounding; they differ in cost.
+    Projecting first moves ``P * C_out`` channels over the graph, aggregating first ``P * C_in``, and ``"dense"``
+    multiplies once with the map from all channels of all joints to all channels of all joints.
+
+    ``"auto"`` takes what was fastest where it was measured (see the page on performance). On a CPU in float32 or
+    float64, and without autocast: the dense product where it is small, ``V * C_in * C_out <= 1600 * P``, else the
+    blocked form, unless the layer narrows. On CUDA: the Triton kernels, up to 4 partitions and 64 joints. Everywhere
+    else plain products, aggregated first exactly when the layer widens.
 
     Args:
-        x: Features (N, C_in, T, V).
+        x: Features (N, C_in, T, V); any memory format, ``torch.channels_last`` is the fastest.
         weight: Channel maps (P, C_out, C_in), one per graph partition.
         bias: Biases (P, C_out), added before aggregation as in the released code, or `None`.
         adjacency: Partitioned adjacency (P, V, V); entry ``[p, v, w]`` weighs joint ``v`` in joint ``w``.
-        order: ``"project-first"`` (the released order), ``"aggregate-first"`` or ``"auto"``.
+        order: ``"project-first"`` (the released order), ``"aggregate-first"``, ``"dense"`` or ``"auto"``. The two
+            fused implementations have an order of their own.
+        implementation: ``"torch"``, products over the whole batch; ``"blocked"``, a few frames at a time, so that
+            nothing but the output leaves the cache of a CPU; ``"triton"``, fused CUDA kernels; or ``"auto"``. The
+            fused ones keep only their inputs for the backward pass and are differentiable once.
 
     Returns:
         Features (N, C_out, T, V).
 
     Raises:
+        ImportError: If Triton was asked for and is not installed.
         TypeError: If `x`, `weight` or `adjacency` is not a floating-point tensor.
-        ValueError: If a shape does not fit or the order is unknown.
+        ValueError: If a shape does not fit, the order or the implementation is unknown or does not go with the other,
+            or the implementation cannot take these tensors.
 
     References:
         Yan, Xiong and Lin, Spatial Temporal Graph Convolutional Networks for Skeleton-Based Action Recognition,
@@ -54,28 +65,59 @@ def graph_conv(
         >>> graph_conv(x, torch.full((1, 1, 1), 2.0), None, swap).flatten()
         tensor([10.,  2.])
     """
-    _check.choice("graph_conv", "order", order, _ORDERS)
+    check_choices("graph_conv", order, implementation)
     _check.tensor("graph_conv", "weight", weight)
     partitions, joints = _check_adjacency("graph_conv", adjacency)
     _, out_channels, in_channels = _check.shape("graph_conv", "weight", weight, "P C_out C_in", P=partitions).shape
     _check.shape("graph_conv", "x", _check.tensor("graph_conv", "x", x), "N C_in T V", C_in=in_channels, V=joints)
     if bias is not None:
         _check.shape("graph_conv", "bias", bias, "P C_out", P=partitions, C_out=out_channels)
-    if order == "auto":
-        order = "aggregate-first" if out_channels > in_channels else "project-first"
-    if order == "project-first":
-        flat_bias = None if bias is None else bias.flatten()
-        projected = F.conv2d(x, rearrange(weight, "p o c -> (p o) c 1 1"), flat_bias)
-        projected = rearrange(projected, "n (p o) t v -> n o t (p v)", p=partitions)
-        return projected @ rearrange(adjacency, "p v w -> (p v) w").to(projected.dtype)
+    order, implementation = choose(x, weight, order, implementation)
+    if implementation in ("blocked", "triton"):
+        shift = weight.new_zeros(joints, out_channels) if bias is None else _shift(bias, adjacency)
+        return _fused(x, weight, shift, adjacency, implementation)
+    if order == "dense":
+        return _dense(x, weight, bias, adjacency)
+    if order == "aggregate-first":
+        return _aggregate_first(x, weight, bias, adjacency)
+    return _project_first(x, weight, bias, adjacency)
+
+
+def _project_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
+    flat_bias = None if bias is None else bias.flatten()
+    projected = F.conv2d(x, rearrange(weight, "p o c -> (p o) c 1 1"), flat_bias)
+    projected = rearrange(projected, "n (p o) t v -> n o t (p v)", p=weight.shape[0])
+    return projected @ rearrange(adjacency, "p v w -> (p v) w").to(projected.dtype)
+
+
+def _aggregate_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
     gathered = x @ rearrange(adjacency, "p v w -> v (p w)").to(x.dtype)
-    gathered = rearrange(gathered, "n c t (p w) -> n (p c) t w", p=partitions)
+    gathered = rearrange(gathered, "n c t (p w) -> n (p c) t w", p=weight.shape[0])
     out = F.conv2d(gathered, rearrange(weight, "p o c -> o (p c) 1 1"))
+    return out if bias is None else out + _shift(bias, adjacency).t()[:, None, :].to(out.dtype)
+
+
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
+    lifted = torch.einsum("poc,pvw->vcwo", weight, adjacency.to(weight.dtype))
+    joints = lifted.shape[0]
+    lifted = rearrange(lifted, "v c w o -> (v c) (w o)")
+    frames = rearrange(x, "n c t v -> (n t) (v c)")
     if bias is None:
-        return out
-    # A bias added before aggregation reaches joint w once for every unit of weight in column w.
-    columns = adjacency.sum(1).to(bias.dtype)
-    return out + torch.einsum("po,pw->ow", bias, columns)[:, None, :].to(out.dtype)
+        out = frames @ lifted
+    else:
+        out = torch.addmm(_shift(bias, adjacency).flatten().to(lifted.dtype), frames, lifted)
+    return rearrange(out, "(n t) (w o) -> n o t w", t=x.shape[2], w=joints)
+
+
+def _fused(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, twin: str) -> Tensor:
+    dtype = autocast_dtype(x)
+    out: Tensor = graph_conv_twin(x.to(dtype), weight.to(dtype), shift.to(dtype), adjacency.to(dtype), twin)
+    return out
+
+
+def _shift(bias: Tensor, adjacency: Tensor) -> Tensor:
+    """Return (V, C_out): a bias added before aggregation reaches joint w once for every unit of weight in column w."""
+    return torch.einsum("pw,po->wo", adjacency.sum(1).to(bias.dtype), bias)
 
 
 def _check_adjacency(owner: str, adjacency: object) -> tuple[int, int]:
@@ -96,10 +138,12 @@ class GraphConv(nn.Module):
         bias: Whether every partition has a bias.
         edge_importance: Whether the adjacency is multiplied by a learnable mask (P, V, V) that starts at ones.
         order: Order of contraction, see `graph_conv`.
+        implementation: What computes it, see `graph_conv`.
 
     Raises:
         TypeError: If the adjacency is not a floating-point tensor.
-        ValueError: If the adjacency is not (P, V, V), a count is not positive or the order is unknown.
+        ValueError: If the adjacency is not (P, V, V), a count is not positive, or the order or the implementation is
+            unknown or does not go with the other.
 
     References:
         Yan et al., AAAI 2018, Section 3.4 (learnable edge importance weighting).
@@ -121,12 +165,14 @@ class GraphConv(nn.Module):
         bias: bool = True,
         edge_importance: bool = True,
         order: ContractionOrder = "auto",
+        implementation: GraphConvImplementation = "auto",
     ) -> None:
         super().__init__()
         self.in_channels = _check.integer("GraphConv", "in_channels", in_channels, 1)
         self.out_channels = _check.integer("GraphConv", "out_channels", out_channels, 1)
-        _check.choice("GraphConv", "order", order, _ORDERS)
+        check_choices("GraphConv", order, implementation)
         self.order: ContractionOrder = order
+        self.implementation: GraphConvImplementation = implementation
         _check_adjacency("GraphConv", adjacency)
         self.register_buffer("adjacency", adjacency.detach().clone(), persistent=False)
         partitions = adjacency.shape[0]
@@ -150,11 +196,10 @@ class GraphConv(nn.Module):
         joints = self.adjacency.shape[-1]
         _check.shape("GraphConv", "x", x, "N C T V", C=self.in_channels, V=joints, why="to match the layer")
         adjacency = self.adjacency if self.edge_importance is None else self.adjacency * self.edge_importance
-        return graph_conv(x, self.weight, self.bias, adjacency, order=self.order)
+        return graph_conv(x, self.weight, self.bias, adjacency, order=self.order, implementation=self.implementation)
 
     def extra_repr(self) -> str:
         """Show sizes, partitions and joints."""
         partitions, joints, _ = self.adjacency.shape
-        return (
-            f"{self.in_channels}, {self.out_channels}, partitions={partitions}, joints={joints}, order={self.order!r}"
-        )
+        sizes = f"{self.in_channels}, {self.out_channels}, partitions={partitions}, joints={joints}"
+        return f"{sizes}, order={self.order!r}, implementation={self.implementation!r}"

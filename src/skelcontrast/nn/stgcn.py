@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast.nn._dropout import Dropout
+from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn.graph_conv import GraphConv
+from skelcontrast.nn.temporal_conv import TemporalConv
 from skelcontrast.skeleton import SkeletonLayout, Strategy, adjacency
 
 BodyPooling: TypeAlias = Literal["present", "all"]
@@ -62,22 +65,26 @@ class STGCNBlock(nn.Module):
         self.tcn = nn.Sequential(
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, (kernel_size, 1), (stride, 1), (kernel_size // 2, 0)),
+            TemporalConv(out_channels, out_channels, kernel_size=kernel_size, stride=stride),
             nn.BatchNorm2d(out_channels),
-            nn.Dropout(dropout, inplace=True),
+            Dropout(dropout),
         )
+        self.stride = stride
         self.residual: nn.Module | None = None
         if residual and (in_channels != out_channels or stride != 1):
-            self.residual = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels)
-            )
+            self.residual = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
         elif residual:
             self.residual = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
         out: Tensor = self.tcn(self.gcn(x))
-        return F.relu(out if self.residual is None else out + self.residual(x))
+        if self.residual is not None:
+            # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last
+            # memory writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
+            kept = x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
+            out += self.residual(kept)
+        return F.relu(out, inplace=True)
 
 
 class STGCN(nn.Module):
@@ -168,7 +175,8 @@ class STGCN(nn.Module):
         _check.skeletons("STGCN", "x", x, C=self.in_channels, V=self.layout.num_joints, hint=hint)
         bodies = x.shape[-1]
         flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
-        out: Tensor = self.blocks(rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels))
+        features = rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels)
+        out: Tensor = self.blocks(features.contiguous(memory_format=torch.channels_last))
         return out
 
     def pool(self, feature_map: Tensor, present: Tensor) -> Tensor:

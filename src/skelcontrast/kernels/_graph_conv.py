@@ -1,0 +1,277 @@
+"""The three kernels of the graph convolution.
+
+A program takes a few frames at a time. Their features stand as rows (frame, channel) with a column per joint while they
+are gathered over the graph, and as rows (frame, joint) with a column per channel while they are projected; in between
+they are turned around on the chip, so that memory sees the input once and the output once. What is summed over frames
+(the gradients of weight, shift and adjacency) stays on the chip until a program has seen its frames, and is written
+once per program, to be added up in a fixed order.
+
+Sizes: T frames of a sample, V joints, C and O channels in and out, P partitions, `frames` of all samples together. Of
+a tile: VP joints and PP partitions (padded), CB and OB channels, BB frames. Strides come in the order of (N, C, T, V).
+DOT is the arithmetic of the products.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import triton
+import triton.language as tl
+
+_jit: Callable[[Callable[..., Any]], Any] = triton.jit
+
+
+@_jit
+def _features(
+    x: tl.tensor,
+    sn: tl.tensor,
+    sc: tl.tensor,
+    st: tl.tensor,
+    sv: tl.tensor,
+    first: tl.tensor,
+    frames: tl.tensor,
+    c0: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    C: tl.tensor,
+    VP: tl.constexpr,
+    CB: tl.constexpr,
+    BB: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Offsets and mask of features as rows (frame, channel) and columns (joint)."""
+    row = tl.arange(0, BB * CB)
+    frame = first + row // CB
+    channel = c0 + row % CB
+    joint = tl.arange(0, VP)
+    where = (frame // T).to(tl.int64) * sn + channel * sc + (frame % T) * st
+    mask = (frame < frames) & (channel < C)
+    return x + where[:, None] + joint[None, :] * sv, mask[:, None] & (joint < V)[None, :]
+
+
+@_jit
+def _outputs(
+    y: tl.tensor,
+    sn: tl.tensor,
+    so: tl.tensor,
+    st: tl.tensor,
+    sv: tl.tensor,
+    first: tl.tensor,
+    frames: tl.tensor,
+    o0: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    O: tl.tensor,
+    VP: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Offsets and mask of outputs as rows (frame, joint) and columns (channel)."""
+    row = tl.arange(0, BB * VP)
+    frame = first + row // VP
+    joint = row % VP
+    channel = o0 + tl.arange(0, OB)
+    where = (frame // T).to(tl.int64) * sn + joint * sv + (frame % T) * st
+    mask = (frame < frames) & (joint < V)
+    return y + where[:, None] + channel[None, :] * so, mask[:, None] & (channel < O)[None, :]
+
+
+@_jit
+def _graph(adjacency: tl.tensor, V: tl.tensor, P: tl.tensor, VP: tl.constexpr, PP: tl.constexpr) -> tl.tensor:
+    """Load the adjacency as rows (from joint) and columns (partition, to joint)."""
+    source = tl.arange(0, VP)
+    column = tl.arange(0, PP * VP)
+    partition, target = column // VP, column % VP
+    mask = (source < V)[:, None] & ((partition < P) & (target < V))[None, :]
+    return tl.load(adjacency + source[:, None] * V + (partition * V * V + target)[None, :], mask, 0.0)
+
+
+@_jit
+def _maps(
+    weight: tl.tensor,
+    c0: tl.tensor,
+    o0: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    PP: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Offsets and mask of the channel maps as rows (partition, channel in) and columns (channel out)."""
+    row = tl.arange(0, PP * CB)
+    partition, channel = row // CB, c0 + row % CB
+    out = o0 + tl.arange(0, OB)
+    mask = ((partition < P) & (channel < C))[:, None] & (out < O)[None, :]
+    return weight + (partition * O * C + channel)[:, None] + out[None, :] * C, mask
+
+
+@_jit
+def _dot(a: tl.tensor, b: tl.tensor, DOT: tl.constexpr) -> tl.tensor:
+    """Multiply with float32 sums; with "wide" also in float32, for devices without products of bfloat16."""
+    if DOT == "wide":
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+    return tl.dot(a, b, input_precision=DOT)
+
+
+@_jit
+def _gather(
+    features: tl.tensor,
+    graph: tl.tensor,
+    PP: tl.constexpr,
+    VP: tl.constexpr,
+    CB: tl.constexpr,
+    BB: tl.constexpr,
+    DOT: tl.constexpr,
+) -> tl.tensor:
+    """Gather rows (frame, channel) over the graph into rows (frame, joint), columns (partition, channel)."""
+    gathered = _dot(features, graph, DOT)
+    turned = tl.permute(tl.reshape(gathered, (BB, CB, PP, VP)), (0, 3, 2, 1))
+    return tl.reshape(turned, (BB * VP, PP * CB)).to(features.dtype)
+
+
+@_jit
+def forward(
+    x: tl.tensor,
+    xn: tl.tensor,
+    xc: tl.tensor,
+    xt: tl.tensor,
+    xv: tl.tensor,
+    weight: tl.tensor,
+    shift: tl.tensor,
+    adjacency: tl.tensor,
+    y: tl.tensor,
+    yn: tl.tensor,
+    yo: tl.tensor,
+    yt: tl.tensor,
+    yv: tl.tensor,
+    frames: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    VP: tl.constexpr,
+    PP: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+    DOT: tl.constexpr,
+) -> None:
+    graph = _graph(adjacency, V, P, VP, PP)
+    o0 = tl.program_id(1) * OB
+    for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
+        total = tl.zeros((BB * VP, OB), tl.float32)
+        for c0 in range(0, C, CB):
+            where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+            gathered = _gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
+            where, mask = _maps(weight, c0, o0, C, O, P, PP, CB, OB)
+            total += _dot(gathered, tl.load(where, mask, 0.0), DOT)
+        joint, channel = tl.arange(0, BB * VP) % VP, o0 + tl.arange(0, OB)
+        mask = (joint < V)[:, None] & (channel < O)[None, :]
+        total += tl.load(shift + joint[:, None] * O + channel[None, :], mask, 0.0).to(tl.float32)
+        where, mask = _outputs(y, yn, yo, yt, yv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+        tl.store(where, total.to(y.dtype.element_ty), mask)
+
+
+@_jit
+def backward_features(
+    upstream: tl.tensor,
+    un: tl.tensor,
+    uo: tl.tensor,
+    ut: tl.tensor,
+    uv: tl.tensor,
+    x: tl.tensor,
+    xn: tl.tensor,
+    xc: tl.tensor,
+    xt: tl.tensor,
+    xv: tl.tensor,
+    weight: tl.tensor,
+    adjacency: tl.tensor,
+    grad_x: tl.tensor,
+    gn: tl.tensor,
+    gc: tl.tensor,
+    gt: tl.tensor,
+    gv: tl.tensor,
+    grad_graph: tl.tensor,
+    frames: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    VP: tl.constexpr,
+    PP: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+    DOT: tl.constexpr,
+) -> None:
+    """Gradients in x, written, and in the adjacency, summed over this program's frames and channels."""
+    graph = _graph(adjacency, V, P, VP, PP)
+    c0 = tl.program_id(1) * CB
+    of_graph = tl.zeros((VP, PP * VP), tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
+        of_gathered = tl.zeros((BB * VP, PP * CB), tl.float32)
+        for o0 in range(0, O, OB):
+            where, mask = _outputs(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+            above = tl.load(where, mask, 0.0)
+            where, mask = _maps(weight, c0, o0, C, O, P, PP, CB, OB)
+            of_gathered += _dot(above, tl.trans(tl.load(where, mask, 0.0)), DOT)
+        turned = tl.permute(tl.reshape(of_gathered, (BB, VP, PP, CB)), (0, 3, 2, 1))
+        turned = tl.reshape(turned, (BB * CB, PP * VP)).to(x.dtype.element_ty)
+        where, mask = _features(grad_x, gn, gc, gt, gv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+        of_features = _dot(turned, tl.trans(graph), DOT)
+        tl.store(where, of_features.to(grad_x.dtype.element_ty), mask)
+        where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+        of_graph += _dot(tl.trans(tl.load(where, mask, 0.0)), turned, DOT)
+    part = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+    row, column = tl.arange(0, VP), tl.arange(0, PP * VP)
+    tl.store(grad_graph + part * VP * PP * VP + row[:, None] * PP * VP + column[None, :], of_graph)
+
+
+@_jit
+def backward_maps(
+    upstream: tl.tensor,
+    un: tl.tensor,
+    uo: tl.tensor,
+    ut: tl.tensor,
+    uv: tl.tensor,
+    x: tl.tensor,
+    xn: tl.tensor,
+    xc: tl.tensor,
+    xt: tl.tensor,
+    xv: tl.tensor,
+    adjacency: tl.tensor,
+    grad_maps: tl.tensor,
+    grad_shift: tl.tensor,
+    frames: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    VP: tl.constexpr,
+    PP: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+    DOT: tl.constexpr,
+) -> None:
+    """Gradients in weight and shift, summed over this program's frames."""
+    graph = _graph(adjacency, V, P, VP, PP)
+    c0, o0 = tl.program_id(1) * CB, tl.program_id(2) * OB
+    of_maps, of_shift = tl.zeros((PP * CB, OB), tl.float32), tl.zeros((VP, OB), tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
+        where, mask = _outputs(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+        above = tl.load(where, mask, 0.0)
+        of_shift += tl.sum(tl.reshape(above.to(tl.float32), (BB, VP, OB)), 0)
+        where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+        gathered = _gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
+        of_maps += _dot(tl.trans(gathered), above, DOT)
+    row, joint, channel = tl.arange(0, PP * CB), tl.arange(0, VP), o0 + tl.arange(0, OB)
+    partition, inner = row // CB, c0 + row % CB
+    mask = ((partition < P) & (inner < C))[:, None] & (channel < O)[None, :]
+    where = tl.program_id(0) * P * O * C + (partition * O * C + inner)[:, None] + channel[None, :] * C
+    tl.store(grad_maps + where, of_maps, mask)
+    if tl.program_id(1) == 0:
+        present = (joint < V)[:, None] & (channel < O)[None, :]
+        tl.store(grad_shift + tl.program_id(0) * V * O + joint[:, None] * O + channel[None, :], of_shift, present)

@@ -1,0 +1,81 @@
+"""Which form of the graph convolution is taken: what can run, and what was fastest where it was measured."""
+
+import importlib.util
+import os
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from skelcontrast import _check
+from skelcontrast.nn._precision import is_full_precision
+
+ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
+GraphConvImplementation: TypeAlias = Literal["auto", "torch", "blocked", "triton"]
+_ORDERS = ("auto", "project-first", "aggregate-first", "dense")
+_IMPLEMENTATIONS = ("auto", "torch", "blocked", "triton")
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+DENSE_UP_TO = 1600
+"""V * C_in * C_out / P up to which one dense product beat the blocked form, on one core of an AMD EPYC (Zen 2)."""
+
+_ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
+"""Compute capabilities whose multiprocessors have the shared memory that the kernels take in float32 (152 KiB)."""
+
+
+def check_choices(owner: str, order: str, implementation: str) -> None:
+    """Check both names, and that they go together."""
+    _check.choice(owner, "order", order, _ORDERS)
+    _check.choice(owner, "implementation", implementation, _IMPLEMENTATIONS)
+    if implementation in ("blocked", "triton") and order != "auto":
+        hint = f"The {implementation} implementation has an order of its own."
+        _check.fail(owner, "order", f"be 'auto' with implementation={implementation!r}", repr(order), hint=hint)
+
+
+def choose(
+    x: Tensor, weight: Tensor, order: ContractionOrder, implementation: GraphConvImplementation
+) -> tuple[ContractionOrder, GraphConvImplementation]:
+    """Put what is measured in the place of "auto", after checking that the implementation can take these tensors."""
+    partitions, out_channels, in_channels = weight.shape
+    if implementation == "triton":
+        _check_triton(x, weight)
+    if implementation == "auto" and order == "auto":
+        if x.is_cuda and _HAS_TRITON and _triton_cannot(x, weight) is None:
+            return "auto", "triton"
+        if x.device.type == "cpu" and is_full_precision(x):
+            if x.shape[3] * in_channels * out_channels <= DENSE_UP_TO * partitions:
+                return "dense", "torch"
+            if out_channels >= in_channels:
+                return "auto", "blocked"
+    if order == "auto":
+        order = "aggregate-first" if out_channels > in_channels else "project-first"
+    return order, "torch" if implementation == "auto" else implementation
+
+
+def _check_triton(x: Tensor, weight: Tensor) -> None:
+    problem = _triton_cannot(x, weight)
+    if problem is not None:
+        _check.fail("graph_conv", "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
+    if not _HAS_TRITON:
+        hint = "Run `pip install triton`, or pass 'auto'."
+        raise ImportError(f"graph_conv: `implementation='triton'` needs Triton. {hint}")
+
+
+def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
+    """Say why the kernels cannot take these tensors; with Triton's interpreter they take those of a CPU."""
+    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"for tensors on {x.device.type}"
+    if x.dtype == torch.float64:
+        return "for float64"
+    partitions, joints = weight.shape[0], x.shape[3]
+    if partitions > 4 or joints > 64:
+        return f"for more than 4 partitions or 64 joints, here {partitions} and {joints}"
+    if x.is_cuda and is_full_precision(x) and _capability(x.device) not in _ROOMY:
+        return "for float32 on this device, which has too little shared memory"
+    return None
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    # Of the two calls that tell it, the one that torch.compile takes for a constant.
+    properties = torch.cuda.get_device_properties(device)
+    return properties.major, properties.minor

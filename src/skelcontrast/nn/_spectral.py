@@ -1,0 +1,145 @@
+"""Convolution over frames as products in the frequency domain: fewer multiplications where channels are many.
+
+A sequence of T frames, padded by zeros, is convolved with L taps as a circular convolution of period ``T + L // 2``. A
+real discrete Fourier transform turns that into one product over the channels per frequency; a complex product is made
+of three real ones. With the sums that this takes folded in, all of it is three small constant matrices:
+
+``y_t = sum_r synthesis[t, r] (sum_k taps[r, k] w_k)^T (sum_s analysis[r, s] x_s)``, r over the R real products.
+
+R is about 1.5 (T + L // 2), where direct convolution takes T L products: 25 instead of 117 for 13 frames and 9 taps.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SCRATCH_BYTES = 16 * 1024 * 1024
+"""What a chunk's transformed features may take: as much as the third-level cache holds."""
+
+
+class SpectralBasis(NamedTuple):
+    """The three matrices: analysis (R, T) of the input, taps (R, L) of the weights, synthesis (T, R) of the output."""
+
+    analysis: Tensor
+    taps: Tensor
+    synthesis: Tensor
+
+
+def spectral_products(frames: int, taps: int) -> int:
+    """Return R, the real products over channels that T frames and L taps take."""
+    period = frames + taps // 2
+    purely_real = 1 if period % 2 else 2  # at frequency 0 and, for an even period, at the highest
+    return purely_real + 3 * (period // 2 + 1 - purely_real)
+
+
+@functools.lru_cache(maxsize=32)
+def spectral_basis(frames: int, taps: int) -> SpectralBasis:
+    """Return the matrices in float64."""
+    period = frames + taps // 2
+    frequency = torch.arange(period // 2 + 1, dtype=torch.float64)
+    real = (2 * frequency) % period == 0
+
+    def waves(first: int, count: int) -> tuple[Tensor, Tensor]:
+        angle = 2 * math.pi / period * frequency[:, None] * torch.arange(first, first + count, dtype=torch.float64)
+        return angle.cos(), angle.sin()
+
+    # (a + ib)(c + id) by three products: m1 = c(a + b), m2 = a(d - c), m3 = b(c + d); real m1 - m3, imaginary m1 + m2.
+    a, b = waves(0, frames)
+    b = -b
+    c, d = waves(-(taps // 2), taps)
+    cosine, sine = waves(0, frames)
+    share = (2 - real.double())[:, None] / period  # what is not real stands for its conjugate too
+    cosine, sine = cosine * share, sine * share
+    return SpectralBasis(
+        torch.cat([a[real], (a + b)[~real], a[~real], b[~real]]),
+        torch.cat([c[real], c[~real], (d - c)[~real], (c + d)[~real]]),
+        torch.cat([cosine[real], (cosine - sine)[~real], -sine[~real], -cosine[~real]]).t(),
+    )
+
+
+class _Plan:
+    """The matrices in the dtype of the features, the transformed weights, and room for one chunk of samples."""
+
+    def __init__(self, x: Tensor, weight: Tensor) -> None:
+        self.out_channels, self.in_channels, self.length = weight.shape
+        self.samples, _, self.frames, self.joints = x.shape
+        self.basis = SpectralBasis(*(matrix.to(x) for matrix in spectral_basis(self.frames, self.length)))
+        self.products = self.basis.analysis.shape[0]
+        taps_first = weight.permute(2, 1, 0).reshape(self.length, -1)
+        self.maps = (self.basis.taps @ taps_first).view(self.products, self.in_channels, self.out_channels)
+        sample_bytes = self.products * self.joints * (self.in_channels + self.out_channels) * x.element_size()
+        self.chunk = max(1, min(self.samples, SCRATCH_BYTES // sample_bytes))
+        self._inner = x.new_empty(self.products * self.chunk * self.joints * self.in_channels)
+        self._outer = x.new_empty(self.products * self.chunk * self.joints * self.out_channels)
+
+    def inner(self, samples: int) -> Tensor:
+        """Return room for transformed input (R, n, V C_in)."""
+        size = self.joints * self.in_channels
+        return self._inner[: self.products * samples * size].view(self.products, samples, size)
+
+    def outer(self, samples: int) -> Tensor:
+        """Return room for transformed output (R, n, V C_out)."""
+        size = self.joints * self.out_channels
+        return self._outer[: self.products * samples * size].view(self.products, samples, size)
+
+    def rows(self, transformed: Tensor, channels: int) -> Tensor:
+        """See (R, n, V C) as a matrix of channels per product, (R, n V, C)."""
+        return transformed.view(self.products, -1, channels)
+
+
+def _frame_rows(x: Tensor) -> Tensor:
+    """Return (N, C, T, V) as (N, T, V C); a view where the memory format is channels-last."""
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+def _features(rows: Tensor, joints: int) -> Tensor:
+    """Return rows (N, T, V C) as (N, C, T, V), channels-last."""
+    return rows.view(*rows.shape[:2], joints, -1).permute(0, 3, 1, 2)
+
+
+def _transform(matrix: Tensor, rows: Tensor, into: Tensor) -> Tensor:
+    """Multiply every sample of `rows` (n, T, V C) by a matrix (R, T) into (R, n, V C)."""
+    for n, sample in enumerate(rows):
+        torch.mm(matrix, sample, out=into[:, n])
+    return into
+
+
+def spectral_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L), padded by L // 2, and add bias (C_out,)."""
+    plan = _Plan(x, weight)
+    rows = _frame_rows(x)
+    out = x.new_empty(plan.samples, plan.frames, plan.joints * plan.out_channels)
+    bias_row = bias.repeat(plan.joints)
+    for start in range(0, plan.samples, plan.chunk):
+        chunk = rows[start : start + plan.chunk]
+        inner, outer = plan.inner(len(chunk)), plan.outer(len(chunk))
+        _transform(plan.basis.analysis, chunk, inner)
+        torch.bmm(plan.rows(inner, plan.in_channels), plan.maps, out=plan.rows(outer, plan.out_channels))
+        for n in range(len(chunk)):
+            torch.addmm(bias_row, plan.basis.synthesis, outer[:, n], out=out[start + n])
+    return _features(out, plan.joints)
+
+
+def spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients in x, weight and bias; the input is transformed again rather than kept."""
+    plan = _Plan(x, weight)
+    rows, upper_rows = _frame_rows(x), _frame_rows(upstream)
+    grad_rows, grad_maps = torch.empty_like(rows), torch.zeros_like(plan.maps)
+    grad_bias = x.new_zeros(plan.out_channels)
+    for start in range(0, plan.samples, plan.chunk):
+        chunk = rows[start : start + plan.chunk]
+        inner, outer = plan.inner(len(chunk)), plan.outer(len(chunk))
+        _transform(plan.basis.synthesis.t(), upper_rows[start : start + plan.chunk], outer)
+        below, above = plan.rows(inner, plan.in_channels), plan.rows(outer, plan.out_channels)
+        grad_bias += above[0].sum(0)  # the product at frequency 0 holds the mean over the period
+        _transform(plan.basis.analysis, chunk, inner)
+        grad_maps.baddbmm_(below.transpose(1, 2), above)
+        torch.bmm(above, plan.maps.transpose(1, 2), out=below)  # the transformed input has done its work
+        for n in range(len(chunk)):
+            torch.mm(plan.basis.analysis.t(), inner[:, n], out=grad_rows[start + n])
+    taps_first = plan.basis.taps.t() @ grad_maps.flatten(1)
+    grad_weight = taps_first.view(plan.length, plan.in_channels, plan.out_channels).permute(2, 1, 0).contiguous()
+    return _features(grad_rows, plan.joints), grad_weight, grad_bias * (plan.frames + plan.length // 2)

@@ -1,0 +1,139 @@
+"""Convolution over frames."""
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skelcontrast import _check
+from skelcontrast.nn._memory_format import memory_format_of
+from skelcontrast.nn._operators import spectral_twin
+from skelcontrast.nn._precision import is_full_precision
+from skelcontrast.nn._spectral import spectral_products
+
+TemporalConvImplementation: TypeAlias = Literal["auto", "direct", "spectral"]
+_IMPLEMENTATIONS = ("auto", "direct", "spectral")
+
+
+def temporal_conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    implementation: TemporalConvImplementation = "auto",
+) -> Tensor:
+    """Convolve joint features over frames, each joint by itself, padded so that a stride of 1 keeps T.
+
+    Both implementations are the same function, up to rounding. In the frequency domain ("spectral") T frames take
+    about ``1.5 (T + L / 2)`` products over the channels instead of ``T L``, and a transform of every frame to and fro.
+    ``"auto"`` takes it where it was faster (see the page on performance): on a CPU in float32 or float64, at stride 1,
+    with 64 channels or more on both sides, where it halves the products; never under autocast.
+
+    Args:
+        x: Features (N, C_in, T, V); any memory format, ``torch.channels_last`` is the fastest.
+        weight: Channel maps (C_out, C_in, L, 1) for an odd number L of frames, as `torch.nn.Conv2d` has them.
+        bias: Biases (C_out,), or `None`.
+        stride: Stride over frames.
+        implementation: ``"direct"``, ``"spectral"`` (stride 1 only; keeps only its inputs for the backward pass and
+            is differentiable once) or ``"auto"``.
+
+    Returns:
+        Features (N, C_out, ceil(T / stride), V).
+
+    Raises:
+        TypeError: If `x` or `weight` is not a floating-point tensor.
+        ValueError: If a shape does not fit, L is even, the stride is not positive, or the implementation is unknown
+            or cannot have that stride.
+
+    References:
+        Yan et al., AAAI 2018, Section 3.6 (temporal convolution); S. Winograd, Arithmetic Complexity of Computations,
+        SIAM 1980 (convolution with fewer products).
+
+    Example:
+        The sum of each frame and its neighbours, for one joint:
+
+        >>> x = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 4, 1)
+        >>> temporal_conv(x, torch.ones(1, 1, 3, 1)).flatten()
+        tensor([3., 6., 9., 7.])
+        >>> temporal_conv(x, torch.ones(1, 1, 3, 1), implementation="spectral").round(decimals=3).flatten()
+        tensor([3., 6., 9., 7.])
+    """
+    _check.choice("temporal_conv", "implementation", implementation, _IMPLEMENTATIONS)
+    _check.integer("temporal_conv", "stride", stride, 1)
+    _check.shape("temporal_conv", "x", _check.tensor("temporal_conv", "x", x), "N C_in T V")
+    _check.tensor("temporal_conv", "weight", weight)
+    out_channels, _, length, width = _check.shape(
+        "temporal_conv", "weight", weight, "C_out C_in L W", C_in=x.shape[1]
+    ).shape
+    if length % 2 == 0 or width != 1:
+        _check.fail("temporal_conv", "weight", "span an odd number of frames and one joint", (length, width))
+    if bias is not None:
+        _check.shape("temporal_conv", "bias", bias, "C_out", C_out=out_channels)
+    if implementation == "spectral" and stride != 1:
+        _check.fail("temporal_conv", "stride", "be 1 with implementation='spectral'", stride)
+    if implementation == "auto":
+        implementation = _fastest(x, weight, stride)
+    if implementation == "spectral":
+        taps = weight[..., 0].to(x.dtype)
+        shift = taps.new_zeros(out_channels) if bias is None else bias.to(x.dtype)
+        out: Tensor = spectral_twin(x.contiguous(memory_format=torch.channels_last), taps, shift)
+        return out.contiguous(memory_format=memory_format_of(x))
+    return F.conv2d(x, weight, bias, (stride, 1), (length // 2, 0))
+
+
+def _fastest(x: Tensor, weight: Tensor, stride: int) -> TemporalConvImplementation:
+    """Choose by what was measured; the page on performance says where and what."""
+    out_channels, in_channels, length, _ = weight.shape
+    frames = x.shape[2]
+    wide = min(in_channels, out_channels) >= 64
+    fewer = 2 * spectral_products(frames, length) <= frames * length
+    if x.device.type == "cpu" and is_full_precision(x) and stride == 1 and wide and fewer:
+        return "spectral"
+    return "direct"
+
+
+class TemporalConv(nn.Conv2d):
+    """Convolution over frames, (L, 1), padded so that a stride of 1 keeps T; a `torch.nn.Conv2d` in all else.
+
+    Args:
+        in_channels: Channels of the input, C_in.
+        out_channels: Channels of the output, C_out.
+        kernel_size: Frames that it sees, L; odd.
+        stride: Stride over frames; T becomes ``ceil(T / stride)``.
+        implementation: What computes it, see `temporal_conv`.
+
+    Raises:
+        ValueError: If a setting is out of range, or the implementation is unknown or cannot have that stride.
+
+    Example:
+        >>> layer = TemporalConv(16, 16, kernel_size=9, stride=2)
+        >>> layer(torch.zeros(2, 16, 25, 20)).shape
+        torch.Size([2, 16, 13, 20])
+        >>> layer.weight.shape
+        torch.Size([16, 16, 9, 1])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 9,
+        stride: int = 1,
+        implementation: TemporalConvImplementation = "auto",
+    ) -> None:
+        _check.integer("TemporalConv", "kernel_size", kernel_size, 1)
+        if kernel_size % 2 == 0:
+            _check.fail("TemporalConv", "kernel_size", "be odd", kernel_size)
+        _check.integer("TemporalConv", "stride", stride, 1)
+        _check.choice("TemporalConv", "implementation", implementation, _IMPLEMENTATIONS)
+        if implementation == "spectral" and stride != 1:
+            _check.fail("TemporalConv", "stride", "be 1 with implementation='spectral'", stride)
+        super().__init__(in_channels, out_channels, (kernel_size, 1), (stride, 1), (kernel_size // 2, 0))
+        self.implementation: TemporalConvImplementation = implementation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
+        return temporal_conv(x, self.weight, self.bias, stride=self.stride[0], implementation=self.implementation)

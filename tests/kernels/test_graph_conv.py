@@ -1,0 +1,168 @@
+"""The Triton twin of the graph convolution: in Triton's interpreter without a GPU, on the device with one."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from skelcontrast.nn import STGCN, GraphConv, graph_conv
+from skelcontrast.skeleton import NTU_RGBD_25, adjacency
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+Shape = tuple[int, int, int, int, int, int]
+
+
+def draw(shape: Shape, dtype: torch.dtype, *, channels_last: bool = True) -> tuple[Tensor, ...]:
+    """Return x, weight, bias and adjacency of size 1 or so, for (N, T, V, C_in, C_out, P)."""
+    N, T, V, fan_in, fan_out, P = shape
+    x = torch.randn(N, fan_in, T, V)
+    x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    weight, graph = torch.randn(P, fan_out, fan_in) / fan_in**0.5, torch.randn(P, V, V) / V**0.5
+    values = (x, weight, torch.randn(P, fan_out), graph)
+    return tuple(value.to(DEVICE, dtype).requires_grad_() for value in values)
+
+
+def assert_like_the_plain_form(inputs: tuple[Tensor, ...], tolerance: float) -> None:
+    """Compare values and every gradient with the released order in float64."""
+    x, weight, bias, graph = inputs
+    wide = [value.detach().double().requires_grad_() for value in inputs]
+    found = graph_conv(x, weight, bias, graph, implementation="triton")
+    expected = graph_conv(wide[0], wide[1], wide[2], wide[3], order="project-first", implementation="torch")
+    upstream = torch.randn_like(expected).to(found.dtype)
+    memory_format = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+    assert found.is_contiguous(memory_format=memory_format)
+    pairs = zip(
+        (found, *torch.autograd.grad(found, inputs, upstream)),
+        (expected, *torch.autograd.grad(expected, wide, upstream.double())),
+        strict=True,
+    )
+    for name, (one, two) in zip(("values", "x", "weight", "bias", "adjacency"), pairs, strict=True):
+        assert one.dtype == found.dtype
+        error = (one.double() - two).norm() / two.norm()
+        assert error < tolerance, f"{name}: {error}"  # a NaN fails too
+
+
+# Odd joints, frames and channels; fewer channels than a tile, several tiles in and out; one to four partitions.
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 13, 17, 3, 16, 1), (2, 37, 25, 16, 3, 3), (1, 13, 20, 24, 24, 2), (1, 2, 25, 40, 70, 3), (3, 1, 33, 5, 1, 4)],
+)
+def test_agrees_with_the_plain_form(shape: Shape, channels_last: bool) -> None:
+    assert_like_the_plain_form(draw(shape, torch.float32, channels_last=channels_last), 1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+def test_narrow_numbers(dtype: torch.dtype, tolerance: float) -> None:
+    assert_like_the_plain_form(draw((1, 13, 25, 16, 24, 3), dtype), tolerance)
+
+
+def test_without_bias_and_under_autocast() -> None:
+    x, weight, _, graph = draw((2, 5, 20, 3, 8, 3), torch.float32)
+    expected = graph_conv(x, weight, None, graph, order="dense")
+    torch.testing.assert_close(graph_conv(x, weight, None, graph, implementation="triton"), expected)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        narrow = graph_conv(x, weight, None, graph, implementation="triton")
+    assert narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(narrow.float(), expected, rtol=0.05, atol=0.05)
+    narrow.float().square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == torch.float32
+
+
+def test_module_learns_alike() -> None:
+    x = torch.randn(2, 3, 13, 25, device=DEVICE)
+    gradients = []
+    for implementation in ("triton", "torch"):
+        torch.manual_seed(1)
+        layer = GraphConv(3, 16, adjacency(NTU_RGBD_25), implementation=implementation).to(DEVICE)
+        layer(x).square().sum().backward()
+        gradients.append([parameter.grad for parameter in layer.parameters()])
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+
+
+COMPILE = """
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from skelcontrast.kernels import _graph_conv as kernels
+from skelcontrast.kernels.graph_conv import _Tile
+
+POINTERS = {"x", "weight", "shift", "adjacency", "y", "upstream", "grad_x"}
+SUMS = {"grad_graph", "grad_maps", "grad_shift"}
+options = {**_Tile.of(torch.empty(3, 16, 16, dtype=torch.bfloat16), 25)._asdict(), "DOT": "tf32"}
+for kernel in (kernels.forward, kernels.backward_features, kernels.backward_maps):
+    kinds = {
+        name: "constexpr" if name in options else "*bf16" if name in POINTERS else "*fp32" if name in SUMS else "i32"
+        for name in kernel.arg_names
+    }
+    source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
+    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 8})
+    print(compiled.metadata.shared)
+"""
+
+
+def test_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
+    """The interpreter takes what the compiler does not; so compile, in a process that does not interpret."""
+    hidden = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path), "TRITON_DEFAULT_FP_FUSION": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILE], check=False, capture_output=True, text=True, env={**os.environ, **hidden}
+    )
+    assert run.returncode == 0, run.stderr
+    shared = [int(line) for line in run.stdout.split()]
+    assert len(shared) == 3
+    assert max(shared) < 99 * 1024  # what the smallest of the devices that know bfloat16 have
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("layer", [(3, 16, 50), (16, 32, 50), (32, 32, 25), (64, 64, 13), (64, 256, 13)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
+def test_layers_of_the_paper_on_a_gpu(layer: tuple[int, int, int], dtype: torch.dtype, tolerance: float) -> None:
+    fan_in, fan_out, frames = layer
+    assert_like_the_plain_form(draw((64, frames, 25, fan_in, fan_out, 3), dtype), tolerance)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_the_encoder_on_a_gpu_takes_the_kernels_and_compiles() -> None:
+    encoder = STGCN(NTU_RGBD_25, dropout=0.0).cuda()
+    x = torch.randn(8, 3, 50, 25, 2, device="cuda")
+    found = encoder(x)
+    compiled = torch.compile(encoder, fullgraph=True)
+    torch.testing.assert_close(compiled(x), found, rtol=1e-3, atol=1e-3)
+    for module in encoder.modules():
+        if isinstance(module, GraphConv):
+            module.implementation = "torch"
+    torch.testing.assert_close(encoder(x), found, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_on_a_gpu_it_never_waits_and_can_be_captured() -> None:
+    x, weight, bias, graph = draw((4, 13, 25, 16, 16, 3), torch.float32)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):  # compiles and warms up outside the capture
+            torch.autograd.grad(graph_conv(x, weight, bias, graph, implementation="triton").sum(), [x, weight])
+    torch.cuda.synchronize()
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        out = graph_conv(x, weight, bias, graph, implementation="triton")
+        gradients = torch.autograd.grad(out.square().sum(), [x, weight])
+    with torch.no_grad():
+        x.normal_()
+    captured.replay()
+    expected = graph_conv(x, weight, bias, graph, implementation="torch")
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+    for one, two in zip(gradients, torch.autograd.grad(expected.square().sum(), [x, weight]), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-2)

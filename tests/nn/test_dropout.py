@@ -1,0 +1,45 @@
+"""Dropout drawn from uniform numbers does what torch's own does."""
+
+import pytest
+import torch
+from torch import nn
+
+from skelcontrast.nn._dropout import Dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_drops_a_share_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
+    x = torch.full((200, 500), 3.0, dtype=dtype)
+    out = Dropout(p)(x)
+    assert out is x
+    kept = out != 0
+    assert kept.double().mean().item() == pytest.approx(1 - p, abs=0.01)  # five standard deviations at most
+    torch.testing.assert_close(out[kept], torch.full_like(out[kept], 3 / (1 - p)), rtol=1e-2, atol=0)
+    torch.testing.assert_close(kept.double().mean(0), torch.full((500,), 1 - p, dtype=torch.float64), rtol=0, atol=0.2)
+
+
+def test_gradient_is_the_mask() -> None:
+    x = torch.ones(50, 50, requires_grad=True)
+    out = Dropout(0.5)(x * 2)
+    out.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, out.detach())
+
+
+def test_keeps_the_memory_format() -> None:
+    x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    assert Dropout(0.5)(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True)])
+def test_does_nothing_in_evaluation_and_at_zero(p: float, training: bool) -> None:
+    x = torch.randn(4, 5)
+    assert torch.equal(Dropout(p).train(training)(x.clone()), x)
+
+
+def test_is_torchs_dropout_in_all_else() -> None:
+    layer = Dropout(0.25)
+    assert isinstance(layer, nn.Dropout)
+    assert repr(layer) == "Dropout(p=0.25, inplace=True)"
+    assert not layer.state_dict()

@@ -1,0 +1,67 @@
+"""The encoder's fast forms against the operations of the released code, and how they lie in memory."""
+
+from functools import partial
+
+import pytest
+import torch
+from tests.reference.stgcn import perturbed, released_stgcn
+from torch import Tensor, nn
+
+from skelcontrast.nn import STGCN, GraphConv, STGCNBlock, TemporalConv
+from skelcontrast.skeleton import NTU_RGBD_25, adjacency
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_agrees_with_the_operations_of_the_released_code(training: bool) -> None:
+    encoder = STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1), dropout=0.0, bodies="all")
+    encoder = perturbed(encoder).double().train(training)
+    x = torch.randn(2, 3, 13, 25, 2, dtype=torch.float64)
+    found = []
+    for encode in (encoder, partial(released_stgcn, encoder)):
+        encoder.zero_grad()
+        out = encode(x)
+        out.square().sum().backward()
+        found.append([out, *(parameter.grad for parameter in encoder.parameters())])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-8)
+
+
+def test_memory_is_channels_last_from_end_to_end() -> None:
+    encoder = STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1))
+    seen = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen.append(type(module))
+        assert inputs[0].is_contiguous(memory_format=torch.channels_last)
+        assert output.is_contiguous(memory_format=torch.channels_last)
+
+    for module in encoder.blocks.modules():
+        if not list(module.children()):
+            module.register_forward_hook(look)
+    assert encoder.feature_map(torch.randn(2, 3, 13, 25, 2)).is_contiguous(memory_format=torch.channels_last)
+    assert {GraphConv, TemporalConv, nn.BatchNorm2d, nn.ReLU, nn.Conv2d} <= set(seen)
+
+
+def test_bfloat16_autocast_is_close() -> None:
+    encoder = perturbed(STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1)))
+    x = torch.randn(2, 3, 13, 25, 2)
+    expected = encoder(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(x)
+        found.float().sum().backward()
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - expected).norm() < 0.02 * expected.norm()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in encoder.parameters() if parameter.grad is not None)
+
+
+def test_a_strided_residual_of_few_channels_keeps_to_its_memory() -> None:
+    """A strided 1x1 convolution in channels-last memory may not: see the comment in the block."""
+    block = STGCNBlock(3, 5, adjacency(NTU_RGBD_25), stride=2)
+    for _ in range(20):
+        x = torch.randn(4, 3, 7, 25).to(memory_format=torch.channels_last).requires_grad_()
+        block(x).sum().backward()
+    assert isinstance(block.residual, nn.Sequential)
+    projection = block.residual[0]
+    assert isinstance(projection, nn.Conv2d)
+    strided = nn.functional.conv2d(x.detach().contiguous(), projection.weight, projection.bias, (2, 1))
+    torch.testing.assert_close(projection(x.detach()[:, :, ::2]), strided)

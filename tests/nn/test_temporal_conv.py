@@ -1,0 +1,196 @@
+"""Convolution over frames, direct and in the frequency domain, against one frame at a time, with every gradient."""
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+import torch
+from tests.reference import nn as reference
+from torch import Tensor
+
+from skelcontrast.nn import TemporalConv, _spectral, temporal_conv
+from skelcontrast.nn.temporal_conv import TemporalConvImplementation
+
+
+def draw(
+    samples: int, fan_in: int, fan_out: int, frames: int, joints: int, length: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x, weight and bias, all with gradients."""
+    shapes = ((samples, fan_in, frames, joints), (fan_out, fan_in, length, 1), (fan_out,))
+    x, weight, bias = (torch.randn(shape, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes)
+    return x, weight, bias
+
+
+@pytest.mark.parametrize("length", [1, 3, 9])
+@pytest.mark.parametrize("frames", [1, 2, 7, 13, 14])
+@pytest.mark.parametrize(("implementation", "stride"), [("direct", 1), ("direct", 2), ("direct", 3), ("spectral", 1)])
+def test_agrees_with_the_oracle(
+    length: int, frames: int, implementation: TemporalConvImplementation, stride: int
+) -> None:
+    x, weight, bias = draw(3, 2, 4, frames, 5, length)
+    out = temporal_conv(x, weight, bias, stride=stride, implementation=implementation)
+    arrays = reference.array(x), reference.array(weight)[..., 0], reference.array(bias)
+    torch.testing.assert_close(out, torch.from_numpy(reference.temporal_conv(*arrays, stride)), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 10**8])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+@pytest.mark.parametrize(("frames", "length"), [(13, 9), (6, 5), (3, 9)])
+def test_spectral_has_the_values_gradients_and_memory_format_of_direct(
+    frames: int,
+    length: int,
+    dtype: torch.dtype,
+    tolerance: float,
+    memory_format: torch.memory_format,
+    chunk: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_spectral, "SCRATCH_BYTES", chunk)
+    x, weight, bias = draw(5, 3, 4, frames, 7, length, dtype)
+    x = x.detach().contiguous(memory_format=memory_format).requires_grad_()
+    inputs = (x, weight, bias)
+    found, expected = (temporal_conv(*inputs, implementation=how) for how in ("spectral", "direct"))
+    assert found.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    upstream = torch.randn_like(expected)
+    gradients = zip(
+        torch.autograd.grad(found, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
+    )
+    for one, two in gradients:
+        torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance)
+
+
+def test_spectral_gradients_against_finite_differences() -> None:
+    inputs = draw(2, 2, 3, 4, 2, 3)
+
+    def run(*inputs: Tensor) -> Tensor:
+        return temporal_conv(*inputs, implementation="spectral")
+
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradcheck(run, inputs[:2])
+
+
+def test_spectral_is_no_less_exact_than_direct() -> None:
+    """Fewer products round less: against float64, at the widest layer of the paper's encoder."""
+    x, weight, bias = (value.detach() for value in draw(1, 256, 256, 13, 2, 9))
+    exact = temporal_conv(x, weight, bias)
+    errors = [
+        (temporal_conv(x.float(), weight.float(), bias.float(), implementation=how) - exact).norm().item()
+        for how in ("spectral", "direct")
+    ]
+    assert errors[0] < 2 * errors[1]
+    assert errors[0] < 1e-6 * exact.norm().item()
+
+
+def test_counts_of_products_are_those_of_the_matrices() -> None:
+    for frames, length in itertools.product((1, 2, 7, 13, 50), (1, 3, 9)):
+        basis = _spectral.spectral_basis(frames, length)
+        products = _spectral.spectral_products(frames, length)
+        assert basis.analysis.shape == (products, frames)
+        assert basis.taps.shape == (products, length)
+        assert basis.synthesis.shape == (frames, products)
+    assert _spectral.spectral_products(13, 9) == 25
+
+
+@pytest.mark.parametrize(
+    ("shape", "length", "stride", "implementation"),
+    [
+        ((2, 64, 13, 5), 9, 1, "spectral"),
+        ((2, 64, 13, 5), 9, 2, "direct"),
+        ((2, 32, 13, 5), 9, 1, "direct"),
+        ((2, 64, 2, 5), 9, 1, "spectral"),
+        ((2, 64, 1, 5), 9, 1, "direct"),
+        ((2, 64, 13, 5), 3, 1, "direct"),
+    ],
+)
+def test_auto_takes_what_was_fastest(
+    shape: tuple[int, int, int, int], length: int, stride: int, implementation: TemporalConvImplementation
+) -> None:
+    x, weight = torch.randn(shape), torch.randn(shape[1], shape[1], length, 1)
+    found = temporal_conv(x, weight, stride=stride)
+    assert torch.equal(found, temporal_conv(x, weight, stride=stride, implementation=implementation))
+    other: TemporalConvImplementation = "direct" if implementation == "spectral" else "spectral"
+    if stride == 1:
+        assert not torch.equal(found, temporal_conv(x, weight, implementation=other))
+
+
+def test_auto_is_direct_in_low_precision() -> None:
+    x, weight = torch.randn(2, 64, 13, 5), torch.randn(64, 64, 9, 1)
+    direct = temporal_conv(x.bfloat16(), weight.bfloat16(), implementation="direct")
+    assert torch.equal(temporal_conv(x.bfloat16(), weight.bfloat16()), direct)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(temporal_conv(x, weight), direct)
+
+
+@pytest.mark.parametrize("implementation", ["direct", "spectral"])
+def test_module_is_the_function(implementation: TemporalConvImplementation) -> None:
+    layer = TemporalConv(3, 5, kernel_size=9, implementation=implementation)
+    x = torch.randn(2, 3, 13, 4)
+    expected = temporal_conv(x, layer.weight, layer.bias, implementation=implementation)
+    assert torch.equal(layer(x), expected)
+    assert isinstance(layer, torch.nn.Conv2d)
+    plain = torch.nn.Conv2d(3, 5, (9, 1), padding=(4, 0))
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(plain(x), expected)
+
+
+def test_repr() -> None:
+    assert repr(TemporalConv(3, 5, stride=2)) == (
+        "TemporalConv(3, 5, kernel_size=(9, 1), stride=(2, 1), padding=(4, 0))"
+    )
+
+
+ARGUMENTS: dict[str, Any] = {"x": torch.zeros(2, 3, 5, 4), "weight": torch.zeros(6, 3, 9, 1), "bias": torch.zeros(6)}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"x": torch.zeros(2, 3, 5)}, ValueError, "`x` must have shape (N, C_in, T, V), got (2, 3, 5)."),
+        ({"x": torch.zeros(2, 3, 5, 4).long()}, TypeError, "`x` must be floating point, got torch.int64."),
+        (
+            {"weight": torch.zeros(6, 4, 9, 1)},
+            ValueError,
+            "`weight` must have shape (C_out, 3, L, W), got (6, 4, 9, 1).",
+        ),
+        (
+            {"weight": torch.zeros(6, 3, 8, 1)},
+            ValueError,
+            "`weight` must span an odd number of frames and one joint, got (8, 1).",
+        ),
+        (
+            {"weight": torch.zeros(6, 3, 9, 3)},
+            ValueError,
+            "`weight` must span an odd number of frames and one joint, got (9, 3).",
+        ),
+        ({"weight": None}, TypeError, "`weight` must be a torch.Tensor, got NoneType."),
+        ({"bias": torch.zeros(5)}, ValueError, "`bias` must have shape (6,), got (5,)."),
+        ({"stride": 0}, ValueError, "`stride` must be at least 1, got 0."),
+        ({"implementation": "x"}, ValueError, "`implementation` must be one of 'auto', 'direct', 'spectral', got 'x'."),
+        (
+            {"implementation": "spectral", "stride": 2},
+            ValueError,
+            "`stride` must be 1 with implementation='spectral', got 2.",
+        ),
+    ],
+)
+def test_errors_of_the_function(change: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=re.escape(f"temporal_conv: {message}")):
+        temporal_conv(**{**ARGUMENTS, **change})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_size": 8}, "`kernel_size` must be odd, got 8."),
+        ({"kernel_size": 0}, "`kernel_size` must be at least 1, got 0."),
+        ({"stride": 0}, "`stride` must be at least 1, got 0."),
+        ({"implementation": "x"}, "`implementation` must be one of 'auto', 'direct', 'spectral', got 'x'."),
+        ({"implementation": "spectral", "stride": 2}, "`stride` must be 1 with implementation='spectral', got 2."),
+    ],
+)
+def test_errors_of_the_constructor(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"TemporalConv: {message}")):
+        TemporalConv(3, 5, **options)
