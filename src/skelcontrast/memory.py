@@ -66,7 +66,7 @@ class MemoryQueue(nn.Module):
     def enqueue(self, keys: Tensor, *, gather: bool = False) -> None:
         """Store a batch of keys over the oldest ones, wrapping around.
 
-        Call it after ``backward``: the losses save the bank for their gradient, and torch refuses to differentiate
+        Call it after ``backward``: losses in their dense form save the bank, and torch refuses to differentiate
         through a bank that changed since.
 
         Args:
