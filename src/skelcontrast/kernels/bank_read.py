@@ -116,8 +116,8 @@ def _launch(
 def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
     """Choose tiles, and parts of the bank enough to keep every multiprocessor busy.
 
-    The tiles are those that compile for compute capability 8.0 and 9.0 with next to no spilled registers, in less than 99 KiB
-    of shared memory.
+    The tiles are those that compile for compute capability 8.0 and 9.0 with next to no spilled registers,
+    in less than 99 KiB of shared memory.
     """
     width = max(16, triton.next_power_of_2(D))
     narrower = max(1, width // 128)
