@@ -102,11 +102,12 @@ def test_the_file_is_made_once_and_whole(folder: Path, monkeypatch: pytest.Monke
     assert not list(folder.glob("*resampled-7*"))
 
 
-def test_float16_stays_float16(ntu_folder: Path, tmp_path: Path, folder: Path) -> None:
+def test_float16_is_kept_in_half_and_comes_as_float32(ntu_folder: Path, tmp_path: Path, folder: Path) -> None:
     prepare("ntu60", ntu_folder, tmp_path / "half", dtype="float16", progress=False)
-    half, full = open_prepared(tmp_path / "half", frames=9).tensor(), open_prepared(folder, frames=9).tensor()
-    assert half.dtype == torch.float16
-    torch.testing.assert_close(half.float(), full, rtol=1e-3, atol=2e-3)
+    half, full = open_prepared(tmp_path / "half", frames=9), open_prepared(folder, frames=9)
+    assert half.nbytes * 2 == full.nbytes
+    assert half.tensor().dtype == torch.float32
+    torch.testing.assert_close(half.tensor(), full.tensor(), rtol=1e-3, atol=2e-3)
 
 
 def test_another_folder_for_the_cache(folder: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _start(work: Callable[[Task], object]) -> _Worker:
 def _spread(pool: list[_Worker], tasks: Iterable[Task]) -> Iterator[Result]:
     numbered = enumerate(tasks)
     idle, busy = list(pool), dict[Connection, tuple[_Worker, int]]()
-    finished: dict[int, Result] = {}
+    finished: dict[int, object] = {}
     handed, taken, more = 0, 0, True
     while more or busy or finished:
         while more and idle and handed < taken + AHEAD * len(pool):
@@ -83,12 +83,15 @@ def _spread(pool: list[_Worker], tasks: Iterable[Task]) -> Iterator[Result]:
                 busy[worker.connection] = (worker, number)
                 handed += 1
         if taken in finished:
-            yield finished.pop(taken)
+            result = finished.pop(taken)
+            if isinstance(result, ImportError | OSError):  # in its turn, so that what came before it is not lost
+                raise result
+            yield cast("Result", result)
             taken += 1
         elif busy:
             for ready in wait(list(busy)):
                 worker, number = busy.pop(cast("Connection", ready))
-                finished[number] = cast("Result", _receive(worker))
+                finished[number] = _receive(worker)
                 idle.append(worker)
 
 
@@ -101,11 +104,9 @@ def _send(worker: _Worker, task: object) -> None:
 
 def _receive(worker: _Worker) -> object:
     try:
-        result = worker.connection.recv()
+        result: object = worker.connection.recv()
     except (EOFError, ConnectionResetError):
         _died(worker)
-    if isinstance(result, ImportError | OSError):
-        raise result
     return result
 
 
