@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 SCRATCH_BYTES = 1536 * 1024
-"""What the gathered and projected features of a block may take; 1 to 2 MiB were alike on one core of an AMD EPYC (Zen 2)."""
+"""What a block's gathered and projected features may take; 1 to 2 MiB were alike on one core of an AMD EPYC (Zen 2)."""
 
 
 class _Block(NamedTuple):
