@@ -6,6 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
+from skelcontrast.kernels._device import multiprocessors, on_device_of
 from skelcontrast.kernels._graph_conv import backward_features, backward_maps, forward
 
 _WARPS = 8
@@ -41,8 +42,10 @@ def triton_graph_conv(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tenso
     """Write into `out` what `graph_conv` returns; `shift` (V, C_out) is what the biases come to."""
     weight, shift, adjacency = weight.contiguous(), shift.contiguous(), adjacency.contiguous()
     tile, sizes = _Tile.of(weight, x.shape[3]), _sizes(x, weight)
-    grid = (_programs(x, tile), triton.cdiv(weight.shape[1], tile.OB))
-    forward[grid](x, *x.stride(), weight, shift, adjacency, out, *out.stride(), *sizes, **_options(tile, x))
+    outer = triton.cdiv(weight.shape[1], tile.OB)
+    grid = (_programs(x, tile, outer), outer)
+    with on_device_of(x):
+        forward[grid](x, *x.stride(), weight, shift, adjacency, out, *out.stride(), *sizes, **_options(tile, x))
 
 
 def triton_gradients(
@@ -53,17 +56,20 @@ def triton_gradients(
     partitions, out_channels, in_channels = weight.shape
     joints = x.shape[3]
     tile, sizes = _Tile.of(weight, joints), _sizes(x, weight)
-    programs, inner = _programs(x, tile), triton.cdiv(in_channels, tile.CB)
-    outer = triton.cdiv(out_channels, tile.OB)
-    options = _options(tile, x)
-    grad_graph = x.new_empty(programs * inner, tile.VP, tile.PP, tile.VP, dtype=torch.float32)
+    inner, outer = triton.cdiv(in_channels, tile.CB), triton.cdiv(out_channels, tile.OB)
     above, features = (upstream, *upstream.stride()), (x, *x.stride())
-    backward_features[programs, inner](
-        *above, *features, weight, adjacency, grad_x, *grad_x.stride(), grad_graph, *sizes, **options
-    )
+    options = _options(tile, x)
+    programs = _programs(x, tile, inner)
+    grad_graph = x.new_empty(programs * inner, tile.VP, tile.PP, tile.VP, dtype=torch.float32)
+    with on_device_of(x):
+        backward_features[programs, inner](
+            *above, *features, weight, adjacency, grad_x, *grad_x.stride(), grad_graph, *sizes, **options
+        )
+    programs = _programs(x, tile, inner * outer)
     grad_maps = x.new_empty(programs, *weight.shape, dtype=torch.float32)
     grad_shift = x.new_empty(programs, joints, out_channels, dtype=torch.float32)
-    backward_maps[programs, inner, outer](*above, *features, adjacency, grad_maps, grad_shift, *sizes, **options)
+    with on_device_of(x):
+        backward_maps[programs, inner, outer](*above, *features, adjacency, grad_maps, grad_shift, *sizes, **options)
     grad_adjacency = grad_graph.sum(0)[:joints, :partitions, :joints].transpose(0, 1).contiguous()
     return grad_maps.sum(0).to(x.dtype), grad_shift.sum(0).to(x.dtype), grad_adjacency.to(x.dtype)
 
@@ -74,11 +80,10 @@ def _sizes(x: Tensor, weight: Tensor) -> tuple[int, ...]:
     return samples * frames, frames, joints, in_channels, out_channels, partitions
 
 
-def _programs(x: Tensor, tile: _Tile) -> int:
-    """Return how many programs share the frames: two for every multiprocessor, if there are as many tiles."""
-    units = torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 2
+def _programs(x: Tensor, tile: _Tile, others: int) -> int:
+    """Return how many programs share the frames: with as many `others` each, two for every multiprocessor."""
     tiles = -(-x.shape[0] * x.shape[2] // tile.BB)
-    return max(1, min(2 * units, tiles))
+    return max(1, min(-(-2 * multiprocessors(x) // others), tiles))
 
 
 def _options(tile: _Tile, x: Tensor) -> dict[str, int | str]:
