@@ -24,8 +24,8 @@ demo: $(READY)  ## Pre-train AimCLR on synthetic actions; numbers on screen, pic
 
 # One thread unless told otherwise: the tests' tensors are small, and threads that wait for each other cost more than they give.
 test: export OMP_NUM_THREADS ?= 1
-test: $(READY)  ## Run all tests and docstring examples, with branch coverage
-	$(BIN)/python -m pytest --cov=skelcontrast --cov-branch --cov-report=term
+test: $(READY)  ## Run all tests and docstring examples on all cores, with branch coverage
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --cov=skelcontrast --cov-branch --cov-report=term
 
 lint: $(READY)  ## Check style and format
 	$(BIN)/ruff check .

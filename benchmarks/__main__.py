@@ -35,6 +35,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "augment": Benchmark("benchmarks.augment", ("tests/augment",)),
     "graph_conv": Benchmark("benchmarks.graph_conv", ("tests/nn", "tests/kernels/test_graph_conv.py")),
+    "graph_conv_rules": Benchmark("benchmarks.graph_conv_rules", ("tests/nn/test_graph_conv.py",)),
     "losses": Benchmark("benchmarks.losses", ("tests/losses", "tests/kernels/test_bank_read.py")),
     "losses_rules": Benchmark("benchmarks.losses_rules", ("tests/losses",)),
     "evaluation": Benchmark("benchmarks.evaluation", ("tests/evaluation",)),

@@ -54,7 +54,7 @@ def assert_like_the_plain_form(inputs: tuple[Tensor, ...], tolerance: float) -> 
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize(
     "shape",
-    [(1, 13, 17, 3, 16, 1), (2, 37, 25, 16, 3, 3), (1, 13, 20, 24, 24, 2), (1, 2, 25, 40, 70, 3), (3, 1, 33, 5, 1, 4)],
+    [(1, 13, 17, 3, 16, 1), (2, 37, 25, 16, 3, 3), (1, 13, 20, 24, 24, 2), (1, 2, 25, 40, 70, 3), (3, 1, 31, 5, 1, 4)],
 )
 def test_agrees_with_the_plain_form(shape: Shape, channels_last: bool) -> None:
     assert_like_the_plain_form(draw(shape, torch.float32, channels_last=channels_last), 1e-5)
@@ -95,7 +95,7 @@ import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from skelcontrast.kernels import _graph_conv as kernels
-from skelcontrast.kernels.graph_conv import _Tile
+from skelcontrast.kernels.graph_conv import _LAUNCH, _Tile
 
 POINTERS = {"x", "weight", "shift", "adjacency", "y", "upstream", "grad_x"}
 SUMS = {"grad_graph", "grad_maps", "grad_shift"}
@@ -106,7 +106,7 @@ for kernel in (kernels.forward, kernels.backward_features, kernels.backward_maps
         for name in kernel.arg_names
     }
     source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
-    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 8})
+    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options=_LAUNCH)
     print(compiled.metadata.shared)
 """
 

@@ -106,7 +106,7 @@ def test_gradients_against_finite_differences(form: Form, with_bias: bool) -> No
 
 
 @pytest.mark.parametrize(
-    ("fan_in", "fan_out", "form"), [(3, 16, DENSE), (16, 16, BLOCKED), (16, 32, BLOCKED), (32, 16, PROJECT)]
+    ("fan_in", "fan_out", "form"), [(3, 16, DENSE), (16, 16, BLOCKED), (16, 32, BLOCKED), (64, 16, PROJECT)]
 )
 def test_auto_takes_what_was_fastest(fan_in: int, fan_out: int, form: Form) -> None:
     x, weight, bias, graph = draw(Case(2, fan_in, fan_out, 5, 25, 3), torch.float32)

@@ -27,6 +27,7 @@ def shapes(
         (3, 64, 3, 25, ("dense", "torch")),
         (16, 16, 3, 25, ("auto", "blocked")),
         (3, 64, 1, 25, ("auto", "blocked")),
+        (64, 17, 3, 25, ("auto", "blocked")),
         (64, 16, 3, 25, ("project-first", "torch")),
     ],
 )
@@ -48,7 +49,7 @@ def test_on_a_cpu(fan_in: int, fan_out: int, partitions: int, joints: int, expec
         ((8, 9), torch.float32, {}, "torch"),
         ((8, 9), torch.bfloat16, {}, "triton"),
         ((9, 0), torch.float64, {}, "torch"),
-        ((9, 0), torch.float32, {"joints": 65}, "torch"),
+        ((9, 0), torch.float32, {"joints": 33}, "torch"),
         ((9, 0), torch.float32, {"partitions": 5}, "torch"),
     ],
 )
@@ -77,7 +78,7 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match="must not be 'triton' for float64, got"):
         graph_conv(arguments[0].double(), *arguments[1:], implementation="triton")
     many = (torch.zeros(2, 3, 5, 65), arguments[1], None, torch.zeros(2, 65, 65))
-    with pytest.raises(ValueError, match="for more than 4 partitions or 64 joints, here 2 and 65, got 'triton'"):
+    with pytest.raises(ValueError, match="for more than 4 partitions or 32 joints, here 2 and 65, got 'triton'"):
         graph_conv(*many, implementation="triton")
     monkeypatch.setattr(choice, "_HAS_TRITON", False)
     message = "graph_conv: `implementation='triton'` needs Triton. Run `pip install triton`, or pass 'auto'."

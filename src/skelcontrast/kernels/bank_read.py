@@ -1,8 +1,6 @@
 """The bank read for CUDA: a running softmax, the attended mean and the nearest keys in one pass over the bank."""
 
-import contextlib
 import math
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -10,6 +8,7 @@ import triton
 from torch import Tensor
 
 from skelcontrast.kernels._bank_read import finish, read_bank
+from skelcontrast.kernels._device import multiprocessors, on_device_of
 
 _LOG2_E = math.log2(math.e)
 _PARTS_BY_D = 8192
@@ -75,7 +74,7 @@ def _launch(
         views.new_empty(R, tiles.parts, max(slots, 1), dtype=torch.int32),  # and those tiles
     )
     shared = {"PARTS": tiles.parts, "SLOTS": slots, "ATTEND": attend, "KEYS": tiles.keys, "WIDTH": tiles.width}
-    with _on_device_of(bank):
+    with on_device_of(bank):
         read_bank[(triton.cdiv(R, tiles.rows), tiles.parts)](
             views,
             bank,
@@ -123,7 +122,7 @@ def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
     narrower = max(1, width // 128)
     rows, keys, warps, precision = (64, 64, 4, "tf32") if _tf32_is_allowed() else (32, 64, 8, "tf32x3")
     rows, keys = max(16, rows // narrower), max(16, keys // narrower)
-    programs = 2 * torch.cuda.get_device_properties(bank.device).multi_processor_count if bank.is_cuda else 4
+    programs = 2 * multiprocessors(bank)
     parts = max(1, min(programs // triton.cdiv(R, rows), _PARTS_BY_D // width, triton.cdiv(K, keys)))
     tiles = triton.cdiv(triton.cdiv(K, keys), parts)
     return _Tiles(rows, keys, warps, precision, width, triton.cdiv(triton.cdiv(K, keys), tiles), tiles)
@@ -135,6 +134,3 @@ def _tf32_is_allowed() -> bool:
     precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
     return bool(torch.backends.cuda.matmul.allow_tf32) if precision is None else precision == "tf32"
 
-
-def _on_device_of(bank: Tensor) -> AbstractContextManager[object]:
-    return torch.cuda.device(bank.device) if bank.is_cuda else contextlib.nullcontext()

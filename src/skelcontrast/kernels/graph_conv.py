@@ -9,7 +9,7 @@ from torch import Tensor
 from skelcontrast.kernels._device import multiprocessors, on_device_of
 from skelcontrast.kernels._graph_conv import backward_features, backward_maps, forward
 
-_WARPS = 8
+_LAUNCH = {"num_warps": 8, "num_stages": 2}
 
 
 class _Tile(NamedTuple):
@@ -87,7 +87,7 @@ def _programs(x: Tensor, tile: _Tile, others: int) -> int:
 
 
 def _options(tile: _Tile, x: Tensor) -> dict[str, int | str]:
-    return {**tile._asdict(), "DOT": _precision(x), "num_warps": _WARPS}
+    return {**tile._asdict(), "DOT": _precision(x), **_LAUNCH}
 
 
 def _precision(x: Tensor) -> str:

@@ -36,7 +36,7 @@ class _Scratch:
         self.graph = adjacency.transpose(1, 2).reshape(-1, self.joints)  # (P V, V), a row for every gathered joint
         per_joint = (in_channels, partitions * in_channels, out_channels)
         frame_bytes = self.joints * sum(per_joint[1:]) * x.element_size()
-        self.frames = max(1, SCRATCH_BYTES // frame_bytes)
+        self.frames = max(1, SCRATCH_BYTES * torch.get_num_threads() // frame_bytes)
         self._joints, self._gathered, self._outer = (
             x.new_empty(self.frames * self.joints * size) for size in per_joint
         )

@@ -19,6 +19,11 @@ _HAS_TRITON = importlib.util.find_spec("triton") is not None
 DENSE_UP_TO = 1600
 """V * C_in * C_out / P up to which one dense product beat the blocked form, on one core of an AMD EPYC (Zen 2)."""
 
+NARROW = 4
+"""C_in / C_out from which projecting first beat the blocked form, in the same place."""
+
+_TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
+
 _ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
 """Compute capabilities whose multiprocessors have the shared memory that the kernels take in float32 (152 KiB)."""
 
@@ -45,7 +50,7 @@ def choose(
         if x.device.type == "cpu" and is_full_precision(x):
             if x.shape[3] * in_channels * out_channels <= DENSE_UP_TO * partitions:
                 return "dense", "torch"
-            if out_channels >= in_channels:
+            if NARROW * out_channels > in_channels:
                 return "auto", "blocked"
     if order == "auto":
         order = "aggregate-first" if out_channels > in_channels else "project-first"
@@ -68,8 +73,9 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
     if x.dtype == torch.float64:
         return "for float64"
     partitions, joints = weight.shape[0], x.shape[3]
-    if partitions > 4 or joints > 64:
-        return f"for more than 4 partitions or 64 joints, here {partitions} and {joints}"
+    if partitions > _TRITON_PARTITIONS or joints > _TRITON_JOINTS:
+        most = f"{_TRITON_PARTITIONS} partitions or {_TRITON_JOINTS} joints"
+        return f"for more than {most}, here {partitions} and {joints}"
     if x.is_cuda and is_full_precision(x) and _capability(x.device) not in _ROOMY:
         return "for float32 on this device, which has too little shared memory"
     return None
