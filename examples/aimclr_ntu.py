@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from skelcontrast import augment, checkpoint, methods, nn
+from skelcontrast import augment, checkpoint, evaluation, losses, methods, nn
 from skelcontrast.data import (
     SkeletonDataset,
     SkeletonLoader,
@@ -31,7 +31,7 @@ from skelcontrast.data import (
     read_utd_mhad,
 )
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe
-from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
+from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, Stream, to_stream
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -48,6 +48,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--method", choices=["aimclr", "skeletonclr"], default="aimclr")
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
     add("--positives", choices=["preset", "sum", "mean", "logsumexp"], default="preset", help="form of NNM")
+    add("--views", choices=["normal", "extreme"], default="normal", help="of query and key (default: %(default)s)")
+    add("--no-drop", action="store_true", help="AimCLR without the dropped view of EADM")
     add("--keep-margin", type=float, default=0.7, help="EADM's margin on attention (default: %(default)s)")
     add("--epochs", type=int, default=300)
     add("--batch-size", type=int, default=128)
@@ -64,6 +66,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dropout", type=float, default=0.5, help="of the encoder (default: %(default)s)")
     add("--embedding", type=int, default=128, help="embedding size D (default: %(default)s)")
     add("--eval-every", type=int, default=5, help="epochs between kNN evaluations (default: %(default)s)")
+    add("--keep", type=int, nargs="+", default=[], metavar="EPOCH", help="keep the model after these epochs")
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=0)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -126,7 +129,7 @@ def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.Aim
         queue_size=queue_size,
         momentum=args.momentum,
         temperature=args.temperature,
-        drop=nn.EADM.preset(args.preset, keep_margin=args.keep_margin),
+        drop=None if args.no_drop else nn.EADM.preset(args.preset, keep_margin=args.keep_margin),
         positives=args.positives,
         preset=args.preset,
     )
@@ -162,6 +165,42 @@ def embed_and_compare(
     return views.key, model.loss(views, mine=mine)
 
 
+def build_views(args: argparse.Namespace, layout: SkeletonLayout) -> tuple[augment.Compose, augment.Compose]:
+    """The augmentation of query and key, and the extreme one."""
+    normal, extreme = augment.normal(preset=args.preset), augment.extreme(layout, preset=args.preset)
+    return extreme if args.views == "extreme" else normal, extreme
+
+
+@torch.no_grad()
+def health(
+    model: methods.AimCLR | methods.SkeletonCLR, clips: SkeletonDataset, args: argparse.Namespace, seen: torch.Tensor
+) -> dict[str, float]:
+    """Whether the representation collapses, and what its positives and negatives are worth, on 512 training clips."""
+    layout, generator = clips.layout or NTU_RGBD_25, torch.Generator(args.device).manual_seed(args.seed)
+    rows = torch.linspace(0, len(clips) - 1, min(len(clips), 512)).long()
+    x = clips.take(rows).to(args.device)
+    normal, extreme = build_views(args, layout)
+    model.eval()
+    query, key = (to_stream(normal(x, generator), args.stream, layout) for _ in range(2))
+    query, key = model.moco.query(query), model.moco.key(key)
+    stored = evaluation.bank_contents(seen, size=model.bank.size, pointer=model.bank.pointer)
+    classes = torch.where(stored >= 0, clips.labels[stored], -1)
+    mined = losses.nearest_neighbors([query], model.bank.keys).cpu()
+    found = {
+        "alignment": evaluation.alignment(query, key),
+        "uniformity": evaluation.uniformity(query),
+        "effective_rank": evaluation.effective_rank(query),
+        "least_spread": float(evaluation.dimension_spread(query).min()),
+        "neighbor_precision": evaluation.neighbor_precision(mined, clips.labels[rows], classes),
+        "own_key_share": evaluation.own_key_share(rows, stored),
+    }
+    if isinstance(model, methods.AimCLR) and isinstance(model.drop, nn.EADM) and isinstance(model.encoder, nn.STGCN):
+        feature_map = model.encoder.feature_map(to_stream(extreme(x, generator), args.stream, layout))
+        joints, frames = model.drop.masks(feature_map).dropped_shares()
+        found |= {"dropped_joints": float(joints), "dropped_frames": float(frames)}
+    return found
+
+
 def train_epoch(
     model: methods.AimCLR | methods.SkeletonCLR,
     optimizer: torch.optim.Optimizer,
@@ -171,10 +210,11 @@ def train_epoch(
 ) -> dict[str, float]:
     """One epoch; returns the mean of each loss term. Losses stay on the device until the epoch ends."""
     layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
-    normal, extreme = augment.normal(preset=args.preset), augment.extreme(layout, preset=args.preset)
+    normal, extreme = build_views(args, layout)
     use_extreme = args.method == "aimclr" and epoch >= args.extreme_from
     mine = epoch >= args.mine_from
     terms: list[dict[str, torch.Tensor]] = []
+    seen: list[torch.Tensor] = []
     model.train()
     loader.set_epoch(epoch)
     for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
@@ -188,6 +228,7 @@ def train_epoch(
         loss.total.backward()
         optimizer.step()
         model.enqueue(keys)
+        seen.append(batch.rows)
         terms.append({name: term.detach() for name, term in loss._asdict().items() if term is not None})
     curves = {name: torch.stack([step[name] for step in terms]).cpu() for name in terms[0]}
     if not curves["total"].isfinite().all():
@@ -196,7 +237,13 @@ def train_epoch(
             f"the loss is {curves['total'][step]} at epoch {epoch + 1}, step {step + 1}; the checkpoint of the epoch "
             f"before is kept in {args.out}. A lower --lr or a longer --warmup usually helps."
         )
-    return {name: float(curve.mean()) for name, curve in curves.items()}
+    means = {name: float(curve.mean()) for name, curve in curves.items()}
+    return means | (health(model, loader.dataset, args, torch.cat(seen)) if evaluates(args, epoch) else {})
+
+
+def evaluates(args: argparse.Namespace, epoch: int) -> bool:
+    """Whether kNN and health are measured after this epoch."""
+    return bool((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
 
 
 def write_log(path: Path, records: Sequence[dict[str, float]]) -> None:
@@ -229,12 +276,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"]}
         record |= train_epoch(model, optimizer, loader, args, epoch)
         schedule.step()
-        if (epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs:
+        if evaluates(args, epoch):
             record["knn"] = knn_accuracy(*evaluate(model.encoder, train, test, args.stream), k=1)
         record["seconds"] = time.perf_counter() - start
         records.append(record)
         write_log(args.out / "log.jsonl", records)
         checkpoint.save(last, {**state, "records": records})
+        if epoch + 1 in args.keep:
+            checkpoint.save(args.out / f"epoch-{epoch + 1}.pt", {"model": model})
         print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
     features = evaluate(model.encoder, train, test, args.stream)

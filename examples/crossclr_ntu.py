@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 import aimclr_ntu as pretraining
-from skelcontrast import augment, checkpoint, methods
+from skelcontrast import checkpoint, methods
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe
 from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
@@ -49,7 +49,7 @@ def train_epoch(
 ) -> dict[str, float]:
     """One epoch; returns the mean of each loss term, and of each stream's share of the total."""
     layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
-    normal, extreme = augment.normal(preset=args.preset), augment.extreme(layout, preset=args.preset)
+    normal, extreme = pretraining.build_views(args, layout)
     terms: list[dict[str, torch.Tensor]] = []
     model.train()
     loader.set_epoch(epoch)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"]}
         record |= train_epoch(model, optimizer, loader, args, epoch)
         schedule.step()
-        if (epoch + 1) % args.eval_every == 0 and epoch + 1 < args.epochs:
+        if pretraining.evaluates(args, epoch) and epoch + 1 < args.epochs:
             for stream in args.streams:
                 features = pretraining.evaluate(model.encoders[stream], train, test, stream)
                 record[f"knn_{stream}"] = knn_accuracy(*features, k=1)
@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         records.append(record)
         pretraining.write_log(args.out / "log.jsonl", records)
         checkpoint.save(last, {**state, "records": records})
+        if epoch + 1 in args.keep:
+            checkpoint.save(args.out / f"epoch-{epoch + 1}.pt", {"model": model})
         print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
     result = measure(model, train, test, args)

@@ -133,4 +133,3 @@ def _tf32_is_allowed() -> bool:
     # The newer of torch's two settings, where there is one: it refuses to be mixed with the older.
     precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
     return bool(torch.backends.cuda.matmul.allow_tf32) if precision is None else precision == "tf32"
-
