@@ -80,18 +80,23 @@ class MemoryQueue(nn.Module):
             ValueError: If the width is not D, or more keys come than the queue holds.
             RuntimeError: If `gather` is asked for but `torch.distributed` is not initialised.
         """
-        _check.tensor("MemoryQueue.enqueue", "keys", keys)
-        _check.shape("MemoryQueue.enqueue", "keys", keys, "B D", D=self.dim, why="to match the bank")
+        self.check_keys(keys, gather=gather)
         if gather:
             keys = _all_ranks(keys)
         count = keys.shape[0]
-        if count > self.size:
-            must = f"hold at most {self.size} keys, the size of the queue"
-            _check.fail("MemoryQueue.enqueue", "keys", must, count, hint="Make the queue larger or the batch smaller.")
         rows = (self.pointer + torch.arange(count, device=self.keys.device)) % self.size
         self.keys.index_copy_(0, rows, keys.to(self.keys.dtype))
         self.pointer.copy_((self.pointer + count) % self.size)
         self.enqueued.add_(count)
+
+    def check_keys(self, keys: Tensor, *, gather: bool = False) -> None:
+        """Raise what `enqueue` would raise for these keys, and store nothing."""
+        _check.tensor("MemoryQueue.enqueue", "keys", keys)
+        _check.shape("MemoryQueue.enqueue", "keys", keys, "B D", D=self.dim, why="to match the bank")
+        count = len(keys) * (_ranks() if gather else 1)
+        if count > self.size:
+            must = f"hold at most {self.size} keys, the size of the queue"
+            _check.fail("MemoryQueue.enqueue", "keys", must, count, hint="Make the queue larger or the batch smaller.")
 
     def extra_repr(self) -> str:
         """Show both sizes."""
@@ -99,11 +104,15 @@ class MemoryQueue(nn.Module):
 
 
 def _all_ranks(keys: Tensor) -> Tensor:
+    keys = keys.contiguous()
+    parts = [torch.empty_like(keys) for _ in range(_ranks())]
+    torch.distributed.all_gather(parts, keys)
+    return torch.cat(parts)
+
+
+def _ranks() -> int:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         _check.fail(
             "MemoryQueue.enqueue", "gather", "be False unless torch.distributed is initialised", True, kind=RuntimeError
         )
-    keys = keys.contiguous()
-    parts = [torch.empty_like(keys) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, keys)
-    return torch.cat(parts)
+    return torch.distributed.get_world_size()

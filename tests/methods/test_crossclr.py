@@ -303,6 +303,10 @@ def test_errors_of_the_settings() -> None:
             lambda model, x: model.enqueue({**model.embed(x, x).key, "depth": x["joint"]}),
             "CrosSCLR.enqueue: `keys` must name the streams joint, motion, bone, got joint, motion, bone, depth.",
         ),
+        (  # the last stream's keys do not fit: no bank takes any
+            lambda model, x: model.enqueue({**model.embed(x, x).key, "bone": torch.zeros(5, 7)}),
+            "MemoryQueue.enqueue: `keys` must have shape (B, 6) to match the bank, got (5, 7).",
+        ),
         (
             lambda model, x: model.loss(model.embed(x, {**x, "bone": x["bone"][:2]})),
             "info_nce: `positive` must have shape (5, 6) to match `query`, got (2, 6).",

@@ -159,8 +159,10 @@ class CrosSCLR(nn.Module):
         )
 
     def enqueue(self, keys: Mapping[str, Tensor], *, gather: bool = False) -> None:
-        """Store the batch's keys (N, D) of every stream; the last call of a training step."""
+        """Store the batch's keys (N, D) of every stream, or of none where one is refused; the last call of a step."""
         self._check_names("enqueue", "keys", keys)
+        for name, method in self._methods().items():  # all before any, so that the banks never come out of step
+            method.bank.check_keys(keys[name], gather=gather)
         for name, method in self._methods().items():
             method.enqueue(keys[name], gather=gather)
 
