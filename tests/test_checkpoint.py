@@ -106,9 +106,8 @@ def test_plain_data_comes_back_as_it_was(path: Path) -> None:
     plain: dict[str, Any] = {
         "none": None,
         "flags": [True, False],
-        "numbers": (1, 2.5, 1j, float("inf")),
+        "numbers": (1, 2.5, float("inf")),
         "text": "é",
-        "bytes": b"\x00",
         "nested": {"a": [{"b": (1, (2,))}], 3: "three"},
         "tensor": torch.arange(3, dtype=torch.int16),
     }
@@ -246,6 +245,8 @@ def test_a_state_of_the_users_own_is_restored(path: Path) -> None:
         ({"a": {"b": [1, Fraction(1)]}}, "`state[\"a\"]['b'][1]` must be a state or plain data"),
         ({"x": np.zeros(2)}, "got ndarray. Use torch.from_numpy."),
         ({"m": Meter(Fraction(1))}, "`state[\"m\"].state_dict()['total']` must be a state or plain data"),  # type: ignore[arg-type]  # on purpose
+        ({"b": b"1"}, "got bytes. Convert it"),  # these two are refused by the readers of older torch
+        ({"z": 1j}, "got complex. Convert it"),
         ({3: 1}, "`state` must have strings as names, got 3."),
         ([1], "`state` must be a mapping from names, got list."),
     ],

@@ -71,7 +71,7 @@ def interval(
     hint: str = "",
 ) -> float:
     """Check that a plain number lies between `low` and `high`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         fail(owner, name, "be a number", repr(value), kind=TypeError)
     number = float(value)
     inside = (number > low if open_low else number >= low) and (number < high if open_high else number <= high)

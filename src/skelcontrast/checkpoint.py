@@ -52,7 +52,7 @@ def save(path: Location, state: Mapping[str, object], *, rng: bool = True) -> No
     Args:
         path: File to write. Its folder must exist; an older file is replaced.
         state: What to save, by name: objects with `state_dict` and `load_state_dict`, `torch.Generator` objects, and
-            plain data (None, bool, int, float, complex, str, bytes, tensors, and lists, tuples and dicts of these).
+            plain data (None, bool, int, float, str, tensors, and lists, tuples and dicts of these).
         rng: Whether to save the global random generators too: those of Python, NumPy, PyTorch on the CPU and, where
             CUDA is in use, on each of its devices.
 
@@ -202,7 +202,7 @@ def _plain(value: object, where: str) -> object:
     """Return the value as types that `torch.load(weights_only=True)` admits, or say which part is of another type."""
     if isinstance(value, np.generic):
         value = value.item()  # np.float64 is a float to Python, but not to the reader of the file
-    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+    if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Tensor):
         return value.detach()

@@ -171,7 +171,7 @@ class CrosSCLR(nn.Module):
         return f"temperature={self.temperature}, k={self.k}, context={self.context}"
 
     def _methods(self) -> dict[str, SkeletonCLR | AimCLR]:
-        return {name: method for name, method in self.streams.items() if isinstance(method, SkeletonCLR | AimCLR)}
+        return {name: method for name, method in self.streams.items() if isinstance(method, (SkeletonCLR, AimCLR))}
 
     def _check_names(self, call: str, argument: str, given: Collection[str]) -> None:
         if set(given) != set(self.streams):
@@ -222,7 +222,7 @@ def _check_streams(streams: object) -> SkeletonCLR | AimCLR:
     first_with: dict[nn.Parameter, str] = {}
     settings: dict[str, tuple[float, Implementation, int, int]] = {}
     for name, method in streams.items():
-        if not isinstance(method, SkeletonCLR | AimCLR):
+        if not isinstance(method, (SkeletonCLR, AimCLR)):
             argument, got = f"streams[{name!r}]", type(method).__name__
             _check.fail("CrosSCLR", argument, "be a SkeletonCLR or an AimCLR", got, kind=TypeError)
         if any(first_with.setdefault(parameter, name) != name for parameter in method.parameters()):
