@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -117,7 +118,7 @@ for kernel, constants, capability, warps in (
         name: "constexpr" if name in constants else "*fp32" if name in pointers else others.get(name, "i32")
         for name in kernel.arg_names
     }
-    source = ASTSource(kernel, signature=types, constexprs=constants)
+    source = ASTSource(kernel, types, constants)
     options = {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     print(kernel.__name__, capability, compiled.metadata.shared)
@@ -128,6 +129,8 @@ for kernel, constants, capability, warps in (
 def test_compiles_for_devices_that_are_not_here() -> None:
     """Down to machine code; the shared memory is what the smallest of the current devices have."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    if tuple(int(part) for part in version("triton").split(".")[:2]) < (3, 2):
+        pytest.skip("Triton's compiler had another interface before 3.2")
     run = subprocess.run([sys.executable, "-c", COMPILE], check=False, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     lines = [line.split() for line in run.stdout.splitlines()]
