@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -246,11 +247,16 @@ def evaluates(args: argparse.Namespace, epoch: int) -> bool:
     return bool((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
 
 
-def write_log(path: Path, records: Sequence[dict[str, float]]) -> None:
+def write_log(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """One JSON object per line, replaced as a whole, so that a resumed run never repeats or breaks a line."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
     temporary.replace(path)
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The run's arguments as plain data, for `settings.json`: what a later evaluation needs to know."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -269,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.resume and last.exists():
         records = checkpoint.resume(last, state)["records"]
         print(f"resumed {last} after epoch {len(records)}")
+    write_log(args.out / "settings.json", [settings(args)])
     print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {args.device}")
 
     for epoch in range(len(records), args.epochs):

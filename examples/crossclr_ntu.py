@@ -105,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     last = args.out / "last.pt"
     if args.resume and last.exists():
         records = checkpoint.resume(last, state)["records"]
+    pretraining.write_log(args.out / "settings.json", [pretraining.settings(args)])
 
     for epoch in range(len(records), args.epochs):
         start = time.perf_counter()
