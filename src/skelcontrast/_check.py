@@ -6,10 +6,11 @@ numbers, never at tensor values, so they cost no device synchronisation.
 
 import math
 from collections.abc import Collection
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def fail(
@@ -24,16 +25,20 @@ def show(shape: Collection[int]) -> str:
     return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
 
 
-def tensor(owner: str, name: str, value: object, *, floating: bool = True) -> Tensor:
+def tensor(owner: str, name: str, value: object, *, floating: bool = True) -> "Tensor":
     """Return `value` if it is a tensor (of floating point, unless told otherwise)."""
-    if not isinstance(value, Tensor):
+    import torch  # here, so that what checks no tensor does without PyTorch
+
+    if not isinstance(value, torch.Tensor):
         fail(owner, name, "be a torch.Tensor", type(value).__name__, kind=TypeError)
     if floating and not value.is_floating_point():
         fail(owner, name, "be floating point", value.dtype, hint=f"Call `{name}.float()` first.", kind=TypeError)
     return value
 
 
-def shape(owner: str, name: str, value: Tensor, axes: str, *, why: str = "", hint: str = "", **sizes: int) -> Tensor:
+def shape(
+    owner: str, name: str, value: "Tensor", axes: str, *, why: str = "", hint: str = "", **sizes: int
+) -> "Tensor":
     """Check rank and named sizes: ``shape("EADM", "x", x, "N C T V", V=25)``.
 
     Args:
@@ -54,7 +59,7 @@ def shape(owner: str, name: str, value: Tensor, axes: str, *, why: str = "", hin
     return value
 
 
-def skeletons(owner: str, name: str, value: object, *, hint: str = "", **sizes: int) -> Tensor:
+def skeletons(owner: str, name: str, value: object, *, hint: str = "", **sizes: int) -> "Tensor":
     """Check a batch of skeleton sequences (N, C, T, V, M)."""
     return shape(owner, name, tensor(owner, name, value), "N C T V M", why="", hint=hint, **sizes)
 
@@ -98,7 +103,7 @@ def choice(owner: str, name: str, value: object, options: Collection[str]) -> No
         fail(owner, name, f"be one of {', '.join(repr(option) for option in options)}", repr(value))
 
 
-def same_device(owner: str, name: str, value: Tensor, other: str, device: torch.device) -> None:
+def same_device(owner: str, name: str, value: "Tensor", other: str, device: "torch.device") -> None:
     """Check that two arguments live on one device."""
     if value.device != device:
         fail(owner, name, f"be on the device of `{other}` ({device})", value.device)

@@ -1,15 +1,13 @@
 """Skeleton sequences: datasets, readers, preparation and the loader."""
 
+from typing import TYPE_CHECKING
+
+from skelcontrast._lazy import on_demand
 from skelcontrast.data.bodies import BodyPolicy, choose_bodies
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.dataset import SkeletonDataset, SkeletonSample
-from skelcontrast.data.geometry import align_shoulders, centre, resample
-from skelcontrast.data.loader import SkeletonBatch, SkeletonLoader
-from skelcontrast.data.own import from_clips
 from skelcontrast.data.preparation._task import BrokenFilesError
 from skelcontrast.data.preparation.inspection import Inspection, Spread, inspect_prepared
 from skelcontrast.data.preparation.prepare import prepare
-from skelcontrast.data.preparation.prepared import open_prepared
 from skelcontrast.data.preparation.protocols import Protocol, SplitCount, published_protocols, read_missing_skeletons
 from skelcontrast.data.preparation.raw import RawDataset, RawSample, SkippedSample
 from skelcontrast.data.preparation.report import PreparationReport
@@ -17,7 +15,6 @@ from skelcontrast.data.preparation.sources import list_raw
 from skelcontrast.data.readers.annotations import Annotations, read_annotations
 from skelcontrast.data.readers.ntu import NTUName, read_ntu
 from skelcontrast.data.readers.nw_ucla import NWUCLAName, read_nw_ucla
-from skelcontrast.data.readers.official import read_official
 from skelcontrast.data.readers.pku_mmd import (
     ActionInterval,
     PKUSplit,
@@ -26,8 +23,31 @@ from skelcontrast.data.readers.pku_mmd import (
     read_pku_mmd_labels,
     read_pku_mmd_split,
 )
-from skelcontrast.data.readers.utd_mhad import UTDMHADName, read_utd_mhad, read_utd_mhad_clip
-from skelcontrast.data.synthetic import SyntheticActions
+from skelcontrast.data.readers.utd_mhad import UTDMHADName, read_utd_mhad_clip
+
+if TYPE_CHECKING:
+    from skelcontrast.data.dataset import SkeletonDataset, SkeletonSample
+    from skelcontrast.data.geometry import align_shoulders, centre, resample
+    from skelcontrast.data.loader import SkeletonBatch, SkeletonLoader
+    from skelcontrast.data.own import from_clips
+    from skelcontrast.data.preparation.prepared import open_prepared
+    from skelcontrast.data.readers.official import read_official
+    from skelcontrast.data.readers.utd_mhad_dataset import read_utd_mhad
+    from skelcontrast.data.synthetic import SyntheticActions
+else:  # with PyTorch, whose import takes seconds that a process which only prepares files need not spend
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "dataset": ("SkeletonDataset", "SkeletonSample"),
+            "geometry": ("align_shoulders", "centre", "resample"),
+            "loader": ("SkeletonBatch", "SkeletonLoader"),
+            "own": ("from_clips",),
+            "preparation.prepared": ("open_prepared",),
+            "readers.official": ("read_official",),
+            "readers.utd_mhad_dataset": ("read_utd_mhad",),
+            "synthetic": ("SyntheticActions",),
+        },
+    )
 
 __all__ = [
     "ActionInterval",
@@ -75,3 +95,7 @@ __all__ = [
     "read_utd_mhad_clip",
     "resample",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

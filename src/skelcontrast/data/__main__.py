@@ -18,16 +18,26 @@ from skelcontrast.data.preparation.protocols import DatasetName
 from skelcontrast.skeleton import SkeletonLayout, layouts
 
 LAYOUTS: dict[str, SkeletonLayout] = {name: getattr(layouts, name) for name in layouts.__all__}
+INTERRUPTED = 130  # as a shell says it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 where the input or an option is wrong."""
+    """Run a command; return 0, 2 where the input or an option is wrong, or 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
         lines = _inspect(args) if args.command == "inspect" else _prepare(args)
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+    except OSError as error:
+        named = error.filename is not None and error.strerror is not None
+        sys.stderr.write(f"error: {f'{error.filename}: {error.strerror}' if named else error}\n")
+        return 2
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "\ninterrupted" + ("; the same command goes on where it was\n" if args.command == "prepare" else "\n")
+        )
+        return INTERRUPTED
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -36,37 +46,52 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m skelcontrast.data",
         description="Prepare a raw data set, and look at what came of it.",
+        epilog="`prepare --help` and `inspect --help` tell more.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    formatter = argparse.ArgumentDefaultsHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    make = commands.add_parser("prepare", help="raw files to a prepared folder", formatter_class=formatter)
-    add = make.add_argument
-    add("dataset", choices=get_args(DatasetName), help="which data set the raw folder holds")
-    add("raw", type=Path, metavar="RAW", help="raw folder; for pickle, the file")
+    make = commands.add_parser(
+        "prepare",
+        help="from raw files to a prepared folder",
+        description="Read a raw data set once, into a folder that every protocol, stream and length is read from.",
+        epilog="After an interruption the same command goes on where it was.",
+    )
+    add, default = make.add_argument, "(default: %(default)s)"
+    datasets = get_args(DatasetName)
+    add("dataset", choices=datasets, metavar="DATASET", help=f"what RAW holds: {', '.join(datasets)}")
+    add("raw", type=Path, metavar="RAW", help="folder with the raw files, at any depth; for pickle, the file")
     add("out", type=Path, metavar="OUT", help="folder to make")
-    add("--workers", type=int, default=1, help="processes")
-    add("--bodies", choices=get_args(BodyPolicy), default="file-order", help="how bodies are chosen")
-    add("--body-count", type=int, metavar="M", help="bodies of a sample; that of the data set unless given")
-    add("--centre", default="usual", metavar="JOINT", help="joint at the origin, 'usual' or 'none'")
-    add("--shoulders", choices=get_args(Shoulders), default="as-recorded", help="turn bodies to one side")
-    add("--empty-frames", choices=get_args(EmptyFrames), default="drop", help="frames without anybody")
-    add("--frames", type=int, metavar="T", help="resample here already; all frames are kept unless given")
-    add("--dtype", choices=get_args(Dtype), default="float32", help="kind of number")
-    add("--missing", type=Path, metavar="LIST", help="list of samples with missing skeletons, to leave out")
-    add("--layout", choices=sorted(LAYOUTS), help="skeleton of the poses in a pickle")
-    add("--with-score", action="store_true", help="scores of poses in a pickle as third coordinate")
-    add("--skip-bad", action="store_true", help="leave out broken files, and report them")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("--workers", type=int, default=1, metavar="N", help=f"processes, no more than there are free cores {default}")
+    bodies = f"the first ones of each frame, as in the released code, or people followed by their ids {default}"
+    add("--bodies", choices=get_args(BodyPolicy), default="file-order", help=bodies)
+    add("--body-count", type=int, metavar="M", help="bodies of a sample (default: as many as the data set has)")
+    centre = "joint at the origin in every frame, by name, or 'none' (default: the one usual for the data set)"
+    add("--centre", default="usual", metavar="JOINT", help=centre)
+    shoulders = f"turn bodies until their shoulders lie along x, exactly or as the released code does {default}"
+    add("--shoulders", choices=get_args(Shoulders), default="as-recorded", help=shoulders)
+    add("--empty-frames", choices=get_args(EmptyFrames), default="drop", help=f"frames without anybody {default}")
+    add("--frames", type=int, metavar="T", help="resample here already (default: all frames are kept)")
+    add("--dtype", choices=get_args(Dtype), default="float32", help=f"kind of number; float16 takes half {default}")
+    add("--missing", type=Path, metavar="LIST", help="leave out the samples that the authors' list names (NTU RGB+D)")
+    poses = f"skeleton of the poses in a pickle: {', '.join(sorted(LAYOUTS))} (default: NTU_RGBD_25)"
+    add("--layout", choices=sorted(LAYOUTS), metavar="LAYOUT", help=poses)
+    add("--with-score", action="store_true", help="make scores of 2-D poses in a pickle a third coordinate")
+    add("--skip-bad", action="store_true", help="leave out broken files and report them, instead of stopping")
+    add("--quiet", action="store_true", help="show no progress")
 
-    look = commands.add_parser("inspect", help="what is in a prepared folder", formatter_class=formatter)
+    look = commands.add_parser(
+        "inspect",
+        help="what is in a prepared folder",
+        description="Say what is in a prepared folder: counts, lengths, bodies, suspicious frames, checksums.",
+    )
     look.add_argument("out", type=Path, metavar="OUT", help="prepared folder")
-    look.add_argument("--pictures", type=Path, metavar="FOLDER", help="where to put a picture and an animation")
-    look.add_argument("--samples", type=int, default=4, help="how many samples are drawn")
+    look.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw samples: pictures and an animation")
+    look.add_argument("--samples", type=int, default=4, metavar="N", help=f"how many are drawn {default}")
     return parser
 
 
 def _prepare(args: argparse.Namespace) -> list[str]:
+    written = "was there already" if args.out.exists() else "written"
     report = prepare(
         args.dataset,
         args.raw,
@@ -86,7 +111,7 @@ def _prepare(args: argparse.Namespace) -> list[str]:
         progress=not args.quiet,
     )
     named = [f"  {one.kind}: {one.name}: {one.reason}" for one in report.skipped if one.kind == "broken"]
-    return [*report.lines(), *named, f"written: {args.out}"]
+    return [*report.lines(), *named, f"{written}: {args.out}"]
 
 
 def _inspect(args: argparse.Namespace) -> list[str]:

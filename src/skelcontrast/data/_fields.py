@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast.data._array import Array
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 
-Array: TypeAlias = npt.NDArray[Any]
 Integers: TypeAlias = Sequence[int] | Array | Tensor
 Booleans: TypeAlias = Sequence[bool] | Array | Tensor
 

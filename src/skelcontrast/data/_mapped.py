@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 
 
 @dataclass(frozen=True)

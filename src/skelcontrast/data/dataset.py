@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from typing_extensions import Self
 
 from skelcontrast import _check
-from skelcontrast.data._fields import Array, Booleans, Integers, flags, integers, sequences, strings
+from skelcontrast.data._array import Array
+from skelcontrast.data._fields import Booleans, Integers, flags, integers, sequences, strings
 from skelcontrast.data._mapped import pickled, unpickled
 from skelcontrast.data._memory import check_memory
 from skelcontrast.skeleton import SkeletonLayout

@@ -6,10 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast.data._joints import SHOULDERS, at_origin
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_joints, check_layout
-
-SHOULDERS = ("left shoulder", "right shoulder")
 
 
 def centre(x: Tensor, layout: SkeletonLayout, *, joint: str | None = None) -> Tensor:
@@ -48,7 +47,7 @@ def centre(x: Tensor, layout: SkeletonLayout, *, joint: str | None = None) -> Te
     if joint is not None:
         _check.choice("centre", "joint", joint, layout.joints)
     origin = layout.centre if joint is None else layout.joints.index(joint)
-    return x - x[:, :, :, origin, None]
+    return at_origin(x, origin)
 
 
 def resample(x: Tensor, frames: int) -> Tensor:

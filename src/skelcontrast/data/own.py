@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.data._fields import Array, Booleans, Integers
+from skelcontrast.data._array import Array
+from skelcontrast.data._fields import Booleans, Integers
 from skelcontrast.data.dataset import SkeletonDataset
 from skelcontrast.data.geometry import centre, resample
 from skelcontrast.skeleton import SkeletonLayout

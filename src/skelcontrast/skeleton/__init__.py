@@ -1,6 +1,8 @@
 """What a skeleton is: layouts, graph partitions and the three streams."""
 
-from skelcontrast.skeleton.graph import Strategy, adjacency
+from typing import TYPE_CHECKING
+
+from skelcontrast._lazy import on_demand
 from skelcontrast.skeleton.layout import SkeletonLayout
 from skelcontrast.skeleton.layouts import (
     COCO_17,
@@ -11,7 +13,12 @@ from skelcontrast.skeleton.layouts import (
     OPENPOSE_18,
     UTD_MHAD_20,
 )
-from skelcontrast.skeleton.streams import Stream, to_stream
+
+if TYPE_CHECKING:
+    from skelcontrast.skeleton.graph import Strategy, adjacency
+    from skelcontrast.skeleton.streams import Stream, to_stream
+else:  # with PyTorch
+    __getattr__ = on_demand(__name__, {"graph": ("Strategy", "adjacency"), "streams": ("Stream", "to_stream")})
 
 __all__ = [
     "COCO_17",
@@ -27,3 +34,7 @@ __all__ = [
     "adjacency",
     "to_stream",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from skelcontrast import _check
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 OWNER = "SkeletonLayout"
 Name = TypeVar("Name", bound=Hashable)
@@ -147,8 +148,10 @@ class SkeletonLayout:
         partner = {**dict(self.mirror), **{right: left for left, right in self.mirror}}
         return tuple(partner.get(joint, joint) for joint in range(self.num_joints))
 
-    def hop_distance(self) -> Tensor:
+    def hop_distance(self) -> "Tensor":
         """Return the number of bones between any two joints, (V, V) int64."""
+        import torch
+
         distance = torch.zeros(self.num_joints, self.num_joints, dtype=torch.int64)
         for start in range(self.num_joints):
             for end, hops in self._hops_from(start).items():
@@ -178,7 +181,7 @@ def check_layout(owner: str, layout: object) -> SkeletonLayout:
     return layout
 
 
-def check_joints(owner: str, x: object, layout: SkeletonLayout) -> Tensor:
+def check_joints(owner: str, x: object, layout: SkeletonLayout) -> "Tensor":
     """Return `x` if it is a batch of skeletons (N, C, T, V, M) with the joints of `layout`."""
     batch = _check.tensor(owner, "x", x)
     hint = ""
@@ -188,11 +191,13 @@ def check_joints(owner: str, x: object, layout: SkeletonLayout) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def joint_index(joints: tuple[int, ...], device: torch.device) -> Tensor:
+def joint_index(joints: tuple[int, ...], device: "torch.device") -> "Tensor":
     """Return a list of joints as a tensor on `device`, copied there once.
 
     Copying a list to a GPU in every step would make the host wait for the device. The tensor is shared: read only.
     """
+    import torch
+
     with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
         return torch.tensor(joints, dtype=torch.int64, device=device)
 

@@ -7,6 +7,7 @@ from tests.reference import raw_files
 from tests.reference.ntu_files import make_ntu_folder
 
 from skelcontrast.data import PreparationReport
+from skelcontrast.data import __main__ as command_module
 from skelcontrast.data.__main__ import main
 from skelcontrast.skeleton import COCO_17
 
@@ -27,6 +28,41 @@ def test_prepare_and_inspect(ntu_folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert lines[0].startswith("ntu60: 57 samples")
     assert any(line.startswith("frames of a sample: 8 to 8, median 8 (recorded: ") for line in lines)
     assert lines[-1] == "checksums: as written"
+
+
+def test_what_is_there_already_is_said(ntu_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["prepare", "ntu60", str(ntu_folder), str(tmp_path / "out"), "--quiet"]
+    assert main(command) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [*first[:-1], f"was there already: {tmp_path / 'out'}"]
+
+
+def test_control_c_is_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_module, "prepare", interrupted)
+    monkeypatch.setattr(command_module, "inspect_prepared", interrupted)
+    assert main(["prepare", "ntu60", str(tmp_path), "out"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted; the same command goes on where it was\n"
+    assert main(["inspect", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["prepare", "--help"], ["inspect", "--help"]])
+def test_help_names_defaults_that_mean_something(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert done.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "None" not in said
+    assert "False" not in said
+    if command[0] == "prepare":
+        assert "(default: 1)" in said
+        assert "ntu60, ntu120, pku1, pku2, nw-ucla, utd-mhad, pickle" in said
 
 
 def test_a_pickle_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,10 +108,13 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"  broken: {paths[0].stem}: read_ntu: `{paths[0]}`, line 3, must" in capsys.readouterr().out
 
 
-def test_errors_are_a_line_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_a_line_and_no_traceback(
+    ntu_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for command, text in (
         (["prepare", "ntu60", str(tmp_path / "no"), "out"], "list_raw: `raw` must be a folder, got "),
-        (["inspect", str(tmp_path / "no")], "[Errno 2] No such file or directory: "),
+        (["prepare", "ntu60", str(ntu_folder), "out", "--missing", "no.txt"], "no.txt: No such file or directory\n"),
+        (["inspect", str(tmp_path)], "inspect_prepared: `folder` must be a prepared folder, with report.json, "),
         (["prepare", "ntu60", str(tmp_path), "out", "--workers", "0"], "prepare: `workers` must be at least 1, got 0."),
     ):
         assert main(command) == 2

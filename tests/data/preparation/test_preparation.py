@@ -242,11 +242,27 @@ def test_a_float16_that_overflows_is_broken(tmp_path: Path) -> None:
         prepare("ntu60", tmp_path / "raw", tmp_path / "out", dtype="float16", centre=None, progress=False)
 
 
-def test_two_workers_write_the_same_bytes(ntu_folder: Path, tmp_path: Path) -> None:
-    prepare("ntu60", ntu_folder, tmp_path / "one", progress=False)
-    prepare("ntu60", ntu_folder, tmp_path / "two", workers=2, progress=False)
-    for name in ("positions.npy", "samples.csv", "report.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+def test_positions_that_are_too_far_apart_to_be_centred_are_broken(tmp_path: Path) -> None:
+    positions = np.full((3, 1, 25, 1), 3e38, np.float32)
+    positions[:, :, 20] *= -1
+    (tmp_path / "raw").mkdir()
+    path = tmp_path / "raw" / "S001C001P001R001A001.skeleton"
+    write_ntu(path, SkeletonClip(positions, np.zeros((1, 1), np.int64), NTU_RGBD_25))
+    with pytest.raises(ValueError, match=re.escape("must hold positions that fit float32, got up to inf")):
+        prepare("ntu60", tmp_path / "raw", tmp_path / "out", progress=False)
+
+
+def test_any_number_of_workers_writes_the_same_bytes(ntu_folder: Path, tmp_path: Path) -> None:
+    def check(first: str, other: str, **options: Any) -> None:
+        prepare("ntu60", ntu_folder, tmp_path / other, progress=False, **options)
+        for name in ("positions.npy", "samples.csv", "report.json"):
+            assert (tmp_path / first / name).read_bytes() == (tmp_path / other / name).read_bytes()
+
+    prepare("ntu60", ntu_folder, tmp_path / "1", progress=False)
+    check("1", "2", workers=2)
+    check("1", "3", workers=3)
+    prepare("ntu60", ntu_folder, tmp_path / "turned", frames=8, shoulders="official", progress=False)
+    check("turned", "turned by 2", workers=2, frames=8, shoulders="official")
 
 
 def test_the_file_is_what_numpy_writes(ntu_folder: Path, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_files_that_do_not_belong_together(folder: Path, tmp_path: Path) -> None
     (folder / "report.json").write_text("{")
     broken("must be a report of `prepare`, format 1")
     (folder / "report.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"report\.json"):
+    with pytest.raises(ValueError, match=re.escape(f"got '{folder}', which holds no report.json. `python")):
         open_prepared(folder)
 
 
@@ -211,6 +211,28 @@ def test_errors(folder: Path) -> None:
         open_prepared(folder, frames=0)
     with pytest.raises(ValueError, match="open_prepared: `protocol` must be one of 'xsub', 'xview', got 'xset'"):
         open_prepared(folder, protocol="xset")
+
+
+def test_a_folder_that_was_not_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: Path, got: str) -> None:
+        must = "`folder` must be a prepared folder, with report.json, samples.csv, positions.npy, got "
+        with pytest.raises(ValueError, match=re.escape(f"open_prepared: {must}'{folder}', which {got}")):
+            open_prepared(folder)
+
+    prepares = "`python -m skelcontrast.data prepare DATASET RAW OUT` makes one."
+    refused(tmp_path / "nowhere", f"does not exist. {prepares}")
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file", f"is a file. {prepares}")
+    refused(tmp_path, f"holds no report.json. {prepares}")
+    (tmp_path / "report.json").touch()
+    (tmp_path / "samples.csv").touch()
+    refused(tmp_path, f"holds no positions.npy. {prepares}")
+    (tmp_path / "out.unfinished").mkdir()
+    refused(
+        tmp_path / "out", "does not exist. Its preparation was interrupted: the same command again goes on where it"
+    )
+    monkeypatch.chdir(tmp_path)
+    refused(Path(), "holds no positions.npy")
 
 
 def test_inspection(folder: Path) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
+from skelcontrast.data._joints import at_origin
 from skelcontrast.data.bodies import BodyPolicy, choose_bodies
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.geometry import align_shoulders, resample
-from skelcontrast.data.geometry import centre as centred
 from skelcontrast.data.preparation._journal import Batch
 from skelcontrast.data.preparation._table import SampleRow
 from skelcontrast.data.preparation.protocols import DatasetName
@@ -116,19 +115,29 @@ class ClipMaker:
             return SkippedSample(sample.name, sample.file, "no body", str(error))
         if self.empty_frames == "drop":
             positions = positions[:, positions.any(axis=(0, 2, 3))]
-        x = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.float32))[None]
-        if self.centre is not None:
-            x = centred(x, self.layout, joint=self.centre)
+        with np.errstate(over="ignore"):  # looked for right below
+            if self.centre is not None:
+                positions = at_origin(positions, self.layout.joints.index(self.centre))
+            if self.frames is not None or self.shoulders != "as-recorded":
+                positions = self._resampled_and_turned(positions)
+            made = positions.transpose(1, 0, 2, 3).astype(self.dtype, order="C")
+        if not np.isfinite(made).all():
+            reason = f"must hold positions that fit {self.dtype}, got up to {np.abs(positions).max():g}"
+            return SkippedSample(sample.name, sample.file, "broken", reason)
+        return made
+
+    def _resampled_and_turned(self, positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        import torch  # only here: it takes a worker longer to import than to read some hundred files
+
+        from skelcontrast.data.geometry import align_shoulders, resample
+
+        x = torch.from_numpy(np.ascontiguousarray(positions))[None]
         if self.frames is not None:
             x = resample(x, self.frames)
         if self.shoulders != "as-recorded":
             softening = OFFICIAL_SOFTENING if self.shoulders == "official" else 0.0
             x = align_shoulders(x, self.layout, softening=softening)
-        with np.errstate(over="ignore"):  # looked for right below
-            made = x[0].permute(1, 0, 2, 3).numpy().astype(self.dtype, order="C")
-        if not np.isfinite(made).all():
-            reason = f"must hold positions that fit {self.dtype}, got up to {float(x.abs().max()):g}"
-            return SkippedSample(sample.name, sample.file, "broken", reason)
+        made: npt.NDArray[np.float32] = x[0].numpy()
         return made
 
 

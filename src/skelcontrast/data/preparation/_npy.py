@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skelcontrast import _check
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
 
 HEADER = 128

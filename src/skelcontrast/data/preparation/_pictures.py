@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.data.preparation.prepared import Prepared
+from skelcontrast.data.preparation.folder import Prepared
 from skelcontrast.skeleton import SkeletonLayout
 
 if TYPE_CHECKING:

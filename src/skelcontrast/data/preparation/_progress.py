@@ -18,7 +18,7 @@ def progress(title: str, total: int, *, done: int = 0, shown: bool = True) -> It
     except ImportError:
         yield _Lines(title, total, done).advance
         return
-    with tqdm(desc=title, total=total, initial=done, unit="sample", unit_scale=True) as bar:
+    with tqdm(desc=title, total=total, initial=done, unit=" samples") as bar:
         yield bar.update
 
 

@@ -1,14 +1,14 @@
 """Work spread over processes, with results in order and bounded memory."""
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NoReturn, TypeVar, cast
-
-import torch
 
 from skelcontrast import _check
 
@@ -59,7 +59,7 @@ def ordered(work: Callable[[Task], Result], tasks: Iterable[Task], *, workers: i
 
 
 def _start(work: Callable[[Task], object]) -> _Worker:
-    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
+    context = multiprocessing.get_context("spawn")  # threads of PyTorch do not survive a fork
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
     process.start()
@@ -120,7 +120,9 @@ def _died(worker: _Worker) -> NoReturn:
 def _serve(connection: Connection, work: Callable[[Task], object]) -> None:
     """Answer tasks until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by PyTorch when it is imported, which some options need
+    if "torch" in sys.modules:  # by the script that is run, which is imported here as well
+        sys.modules["torch"].set_num_threads(1)
     while True:
         try:
             task = connection.recv()

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.preparation._table import sha256
-from skelcontrast.data.preparation.prepared import Prepared
+from skelcontrast.data.preparation.folder import Prepared
 from skelcontrast.data.preparation.report import PreparationReport
 
 OWNER = "inspect_prepared"
@@ -89,6 +89,7 @@ def inspect_prepared(folder: Path | str) -> Inspection:
     Raises:
         OSError: If a file cannot be opened.
         SkeletonFormatError: If a file is broken or does not belong to the others.
+        ValueError: If `prepare` has not made this folder.
 
     Example:
         >>> print(*inspect_prepared("prepared/ntu60").lines(), sep="\n")  # doctest: +SKIP

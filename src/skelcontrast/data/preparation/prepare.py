@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import get_args
 
 from skelcontrast import _check
+from skelcontrast.data._joints import SHOULDERS
 from skelcontrast.data.bodies import BodyPolicy
-from skelcontrast.data.geometry import SHOULDERS
 from skelcontrast.data.preparation._clips import ClipMaker, Dtype, EmptyFrames, Shoulders
 from skelcontrast.data.preparation._task import Task
 from skelcontrast.data.preparation.protocols import DatasetName, read_missing_skeletons
@@ -70,7 +70,9 @@ def prepare(
         layout: Skeleton of the poses in a pickle, `NTU_RGBD_25` unless given.
         with_score: Whether the scores of 2-D poses in a pickle become a third coordinate.
         skip_bad: Whether broken files are left out and reported. Else one of them is an error that names all.
-        workers: Number of processes. A pickle is always read by one.
+        workers: Number of processes that read files; 1 is this process itself. Each one more is of use as far as there
+            is a core that is free. Those processes import the script that called, so it keeps what it runs under
+            ``if __name__ == "__main__":``. A pickle is always read by one.
         progress: Whether progress is shown, on the standard error stream.
 
     Returns:

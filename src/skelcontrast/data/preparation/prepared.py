@@ -1,8 +1,5 @@
 """Opening a prepared folder: sequences of one length, memory-mapped, with labels and protocols."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,14 +8,13 @@ import torch
 
 from skelcontrast import _check
 from skelcontrast._atomic import write_atomically
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
 from skelcontrast.data.dataset import SkeletonDataset
 from skelcontrast.data.geometry import resample
 from skelcontrast.data.preparation._journal import naming
 from skelcontrast.data.preparation._npy import npy_header, open_npy
-from skelcontrast.data.preparation._table import SampleRow, read_table
-from skelcontrast.data.preparation.report import PreparationReport
+from skelcontrast.data.preparation.folder import Prepared
 
 OWNER = "open_prepared"
 TOLERANCE = {"float32": 1e-4, "float16": 1e-2}  # metres, between two machines' resampling
@@ -50,7 +46,7 @@ def open_prepared(
         OSError: If a file cannot be opened or written; the message names it.
         SkeletonFormatError: If a file is broken or does not belong to the others.
         TypeError: If `frames` is not an integer.
-        ValueError: If `frames` is below 1, or there is no such protocol.
+        ValueError: If `frames` is below 1, `prepare` has not made this folder, or there is no such protocol.
 
     Example:
         A recording of one frame with one body, prepared and opened at 50 frames.
@@ -89,45 +85,6 @@ def open_prepared(
     if protocol is None or "" not in parts[protocol]:
         return everyone
     return everyone.subset([place for place, part in enumerate(parts[protocol]) if part])
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared folder whose files belong together."""
-
-    folder: Path
-    report: PreparationReport
-    rows: tuple[SampleRow, ...]
-    positions: Array
-    """All frames (F, C, V, M), memory-mapped."""
-
-    @classmethod
-    def read(cls, folder: Path, *, owner: str) -> "Prepared":
-        """Read report and table, and map the positions.
-
-        Raises:
-            OSError: If a file cannot be opened.
-            SkeletonFormatError: If a file is broken or does not belong to the others.
-        """
-        report = PreparationReport.read(folder / "report.json", owner=owner)
-        positions = open_npy(owner, folder / "positions.npy", report.shape, report.dtype)
-        table = folder / "samples.csv"
-        rows = tuple(read_table(owner, table, tuple(report.counts)))
-        frames = sum(row.frames for row in rows)
-        if (len(rows), frames) != (report.samples, report.shape[0]):
-            must = f"hold {report.samples} samples with {report.shape[0]} frames, as report.json says"
-            raise SkeletonFormatError(owner, table, must, f"{len(rows)} with {frames}")
-        return cls(folder, report, rows, positions)
-
-    def sequences(self) -> Iterator[Array]:
-        """Yield each sample's frames (T, C, V, M), in the order of the rows."""
-        ends = accumulate(row.frames for row in self.rows)
-        return (self.positions[end - row.frames : end] for row, end in zip(self.rows, ends, strict=True))
-
-    def sequence(self, index: int) -> Array:
-        """Return one sample's frames (T, C, V, M)."""
-        start = sum(row.frames for row in self.rows[:index])
-        return self.positions[start : start + self.rows[index].frames]
 
 
 def _known(numbers: list[int | None]) -> list[int] | None:

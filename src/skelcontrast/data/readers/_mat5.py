@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 
 HEADER = 128  # bytes of text, version and byte order
 COMPRESSED, MATRIX = 15, 14

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import NOBODY, SkeletonClip, SkeletonFormatError
 from skelcontrast.skeleton import SkeletonLayout
 

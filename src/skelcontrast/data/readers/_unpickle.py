@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
 
 PLAIN_DTYPE = re.compile(r"[biufSUO]\d{0,5}")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from einops import rearrange
 
 from skelcontrast import _check
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
 from skelcontrast.data.readers._reading import brief, clip_of, float32
 from skelcontrast.data.readers._unpickle import load_plain

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from skelcontrast import _check
-from skelcontrast.data._fields import Array, integers, strings
+from skelcontrast.data._array import Array
+from skelcontrast.data._fields import integers, strings
 from skelcontrast.data.dataset import SkeletonDataset
 from skelcontrast.data.readers._unpickle import load_plain
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout

@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from einops import rearrange
 
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
 from skelcontrast.data.readers._reading import brief, clip_of, float32, read_ascii
 from skelcontrast.skeleton import NTU_RGBD_25

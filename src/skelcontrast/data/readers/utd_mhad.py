@@ -1,24 +1,19 @@
-"""Reader for UTD-MHAD's skeleton files."""
+"""UTD-MHAD: the reader of its skeleton files, and what their names say."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import Self
 
 from skelcontrast import _check
-from skelcontrast.data._fields import Array
+from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.dataset import SkeletonDataset
-from skelcontrast.data.geometry import centre, resample
 from skelcontrast.data.readers._mat5 import read_array
 from skelcontrast.data.readers._reading import brief, clip_of, float32
 from skelcontrast.skeleton import UTD_MHAD_20
 
-OWNER = "read_utd_mhad"
 NAME = re.compile(r"a(\d{1,3})_s(\d{1,3})_t(\d{1,3})(?:_skeleton(?:\.mat)?)?", re.ASCII)
 SUBJECTS = 8
 TRAIN_SUBJECTS = (1, 3, 5, 7)
@@ -58,10 +53,11 @@ class UTDMHADName(NamedTuple):
         Raises:
             SkeletonFormatError: If it is of another form, or there is no such action, subject or trial.
         """
-        return cls(*_numbers("UTDMHADName.parse", name, name))
+        return cls(*parse_numbers("UTDMHADName.parse", name, name))
 
 
-def _numbers(owner: str, path: Path | str, name: str) -> tuple[int, int, int]:
+def parse_numbers(owner: str, path: Path | str, name: str) -> tuple[int, int, int]:
+    """Return action, subject and trial, all from 1."""
     match = NAME.fullmatch(name)
     if match is None:
         raise SkeletonFormatError(owner, path, "be named a<action>_s<subject>_t<trial>_skeleton.mat", brief(name))
@@ -91,61 +87,10 @@ def read_utd_mhad_clip(path: Path | str) -> SkeletonClip:
         >>> clip.positions.shape  # doctest: +SKIP
         (3, 48, 20, 1)
     """
-    return clip_of(_read("read_utd_mhad_clip", Path(path)).astype(np.float32), UTD_MHAD_20)
+    return clip_of(read_positions("read_utd_mhad_clip", Path(path)).astype(np.float32), UTD_MHAD_20)
 
 
-def read_utd_mhad(folder: Path | str, *, frames: int = 50, origin: str = "hip centre") -> SkeletonDataset:
-    """Read the skeletons of UTD-MHAD: 27 actions, 8 subjects, 861 sequences of one person, Kinect v1.
-
-    Sequences come in the order of action, subject, trial, in metres, float32. In every frame the joint `origin` is
-    subtracted, and sequences are resampled to `frames` frames (41 to 125 in the files).
-
-    Args:
-        folder: Folder with the files ``a1_s1_t1_skeleton.mat`` and so on, any number of them. Other files than
-            ``.mat`` are passed over.
-        frames: Number of frames T of every sequence.
-        origin: Joint that is put at the origin, by its name in `UTD_MHAD_20`. The released AimCLR code centres NTU on
-            "shoulder centre"; on this data set AimCLR learns more from "hip centre" (see the page on UTD-MHAD).
-
-    Returns:
-        A dataset (N, 3, `frames`, 20, 1) with layout `UTD_MHAD_20`, labels from 0, subjects from 1, names such as
-        ``a1_s1_t1``, class names, and the protocol ``"cross-subject"``, also called ``"xsub"``: subjects 1, 3, 5, 7 for
-        training.
-
-    Raises:
-        SkeletonFormatError: If a file's name or content is not as the data set's authors made them; the message names
-            the file.
-        ValueError: If there is no joint `origin`, or the folder has no ``.mat`` file.
-
-    References:
-        Chen, Jafari, Kehtarnavaz: UTD-MHAD: A Multimodal Dataset for Human Action Recognition Utilizing a Depth
-        Camera and a Wearable Inertial Sensor, ICIP 2015.
-
-    Example:
-        >>> clips = read_utd_mhad("UTD-MHAD/Skeleton")  # doctest: +SKIP
-        >>> train, test = clips.split("cross-subject")  # doctest: +SKIP
-        >>> len(train), len(test)  # doctest: +SKIP
-        (431, 430)
-    """
-    _check.integer(OWNER, "frames", frames, 1)
-    _check.choice(OWNER, "origin", origin, UTD_MHAD_20.joints)
-    files = sorted((_numbers(OWNER, path, path.name), path) for path in Path(folder).glob("*.mat"))
-    if not files:
-        _check.fail(OWNER, "folder", "hold files such as a1_s1_t1_skeleton.mat", f"none in {folder}")
-    data = torch.cat([_prepare(_read(OWNER, path), frames, origin) for _, path in files])
-    subjects = np.array([subject for (_, subject, _), _ in files])
-    return SkeletonDataset(
-        data,
-        [action - 1 for (action, _, _), _ in files],
-        names=[f"a{action}_s{subject}_t{trial}" for (action, subject, trial), _ in files],
-        subjects=subjects,
-        layout=UTD_MHAD_20,
-        class_names=ACTIONS,
-        protocols=dict.fromkeys(("cross-subject", "xsub"), np.isin(subjects, TRAIN_SUBJECTS)),
-    )
-
-
-def _read(owner: str, path: Path) -> Array:
+def read_positions(owner: str, path: Path) -> Array:
     """Return the checked positions in a file, (3, L, 20, 1) float64."""
     try:
         skeleton = read_array(path.read_bytes(), "d_skel")
@@ -162,8 +107,3 @@ def _read(owner: str, path: Path) -> Array:
     positions = skeleton.transpose(1, 2, 0)[..., None].astype(np.float64, order="C")
     float32(owner, path, positions)
     return positions
-
-
-def _prepare(positions: Array, frames: int, origin: str) -> Tensor:
-    x = torch.from_numpy(positions)[None]
-    return resample(centre(x, UTD_MHAD_20, joint=origin), frames).float()
