@@ -1,9 +1,10 @@
-"""Figures: skeletons, augmentations, training curves and maps of features. Needs the extra `plots`.
+"""Figures: skeletons, augmentations, training curves, accuracies and maps of features. Needs the extra `plots`.
 
 Every function returns a `matplotlib.figure.Figure` that belongs to no window and no global state; the caller saves it.
 """
 
 from skelcontrast.viz.augmentations import plot_augmentations
+from skelcontrast.viz.bars import plot_bars
 from skelcontrast.viz.confusion import plot_confusion
 from skelcontrast.viz.curves import plot_curves, plot_runs
 from skelcontrast.viz.embedding import plot_embedding
@@ -12,6 +13,7 @@ from skelcontrast.viz.skeletons import draw_skeleton, plot_skeleton
 __all__ = [
     "draw_skeleton",
     "plot_augmentations",
+    "plot_bars",
     "plot_confusion",
     "plot_curves",
     "plot_embedding",

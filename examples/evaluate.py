@@ -1,0 +1,229 @@
+"""Evaluate what `aimclr_ntu.py` or `crossclr_ntu.py` trained, by any protocol; of several streams also their fusion.
+
+    python examples/evaluate.py runs/joint
+    python examples/evaluate.py runs/joint runs/bone runs/motion --protocol exact --confusion confusion.png
+    python examples/evaluate.py runs/joint --protocol semi --share 0.1 --epochs 50 --lr 0.01
+    python examples/evaluate.py runs/joint --data OTHER --data-protocol xview         transfer: another prepared folder
+
+Protocols: knn; linear (the released schedule on standardised features); exact (the minimum of the penalised
+cross-entropy, no learning rate to choose); retrieval; finetune (whole model, all labels); semi (whole model, a share of
+the labels). Streams are fused by the names of the samples, with the paper's weights.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+
+import aimclr_ntu as pretraining
+from skelcontrast import augment, checkpoint, evaluation, methods, nn, viz
+from skelcontrast.data import SkeletonDataset
+from skelcontrast.evaluation import Features, Scores
+from skelcontrast.skeleton import Stream
+
+PROTOCOLS = ("knn", "linear", "exact", "retrieval", "finetune", "semi")
+
+
+class Encoder(NamedTuple):
+    """The encoder of one stream of a run, and the data that it is evaluated on."""
+
+    stream: Stream
+    encoder: nn.STGCN
+    train: SkeletonDataset
+    test: SkeletonDataset
+    args: argparse.Namespace
+
+
+class Found(NamedTuple):
+    """What a protocol says: numbers by name, and scores of the test samples where there are any to fuse."""
+
+    values: dict[str, float]
+    scores: Scores | None
+
+
+def read_settings(folder: Path) -> argparse.Namespace:
+    """The arguments that a run was started with."""
+    path = folder / "settings.json"
+    if not path.exists():
+        raise SystemExit(
+            f"evaluate.py: {folder} has no settings.json, so it is not the folder of a run, or of one that was made "
+            "before runs kept their settings: start that one again with its arguments and --resume."
+        )
+    args = pretraining.parse(["--resume"])  # arguments that are newer than the run have their defaults
+    vars(args).update(json.loads(path.read_text()))
+    args.data, args.out = None if args.data is None else Path(args.data), folder
+    return args
+
+
+def load_run(folder: Path, *, name: str | None = "last.pt", **changed: Any) -> list[Encoder]:
+    """Build the encoders of a run and load a checkpoint of it, or leave them untrained where `name` is None.
+
+    Keyword arguments replace settings of the run, such as where its data lies.
+    """
+    args = read_settings(folder)
+    vars(args).update(changed)
+    train, test = pretraining.load_data(args)
+    torch.manual_seed(args.seed)
+    streams: Sequence[Stream] = vars(args).get("streams") or (args.stream,)
+    parts: dict[str, methods.AimCLR | methods.SkeletonCLR]
+    parts = {stream: pretraining.build_model(args, train) for stream in streams}
+    model = methods.CrosSCLR(parts) if "streams" in vars(args) else parts[args.stream]
+    if name is not None:
+        path = folder / name
+        if not path.exists():
+            kept = ", ".join(sorted(file.name for file in folder.glob("*.pt"))) or "none"
+            raise SystemExit(f"evaluate.py: {folder} has no checkpoint {name}; there are: {kept}.")
+        try:
+            model.load_state_dict(checkpoint.load(path)["model"])
+        except RuntimeError as error:
+            layout = "no layout" if train.layout is None else f"the skeleton {train.layout.name}"
+            raise SystemExit(f"evaluate.py: {path} does not fit an encoder for data of {layout}: {error}") from None
+    return [
+        Encoder(cast("Stream", stream), cast("nn.STGCN", part.encoder.to(args.device)), train, test, args)
+        for stream, part in parts.items()
+    ]
+
+
+def measure(
+    one: Encoder,
+    protocol: str,
+    *,
+    k: Sequence[int] = (1,),
+    share: float = 0.1,
+    epochs: int = 30,
+    lr: float = 0.02,
+    frozen: bool = False,
+) -> Found:
+    """Evaluate one encoder by one protocol."""
+    if protocol in ("finetune", "semi"):
+        train = one.train
+        if protocol == "semi":
+            train = train.subset(evaluation.semi_supervised_indices(train.labels, share, seed=one.args.seed))
+        return finetune(one, train, epochs=epochs, lr=lr, frozen=frozen)
+    known, new = features(one)
+    if protocol == "knn":
+        found = evaluation.knn_accuracy(known, new, k=tuple(k))
+        return Found({f"kNN {number}": accuracy for number, accuracy in found.items()}, None)
+    if protocol == "retrieval":
+        ranked = evaluation.retrieval(known, new, k=tuple(k))
+        recall = {f"recall at {number}": value for number, value in ranked.recall.items()}
+        return Found({"mean average precision": ranked.mean_average_precision, **recall}, None)
+    if protocol == "exact":
+        probe = evaluation.logistic_probe(known, new)
+    else:
+        probe = evaluation.linear_probe(known, new, standardize=True, seed=one.args.seed)
+    return scored(Scores(probe.logits, new.labels, one.test.names))
+
+
+def features(one: Encoder) -> tuple[Features, Features]:
+    """Features of both parts."""
+    return pretraining.evaluate(one.encoder, one.train, one.test, one.stream)
+
+
+def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, frozen: bool) -> Found:
+    """Train the whole model with labels; the rate falls along a half cosine."""
+    schedule = argparse.Namespace(epochs=epochs, schedule="cosine", warmup=0)
+    trained = evaluation.train_classifier(
+        one.encoder,
+        train,
+        one.test,
+        epochs=epochs,
+        lr=lambda epoch: lr * pretraining.learning_rate_factor(schedule, epoch),
+        batch_size=min(one.args.batch_size, len(train)),
+        batch_norm="frozen" if frozen else "train",
+        augmentation=augment.normal(preset=one.args.preset),
+        stream=one.stream,
+        eval_every=epochs,
+        seed=one.args.seed,
+    )
+    return scored(Scores(trained.logits, one.test.labels, one.test.names))
+
+
+def scored(scores: Scores) -> Found:
+    """Accuracies that scores come to, with the bounds of a 95 % interval over the test samples."""
+    right = scores.logits.argmax(dim=1) == scores.labels
+    _, low, high = evaluation.bootstrap_interval(right.double())
+    top5 = evaluation.topk_accuracy(scores.logits, scores.labels, k=min(5, scores.logits.shape[1]))
+    values = {"top-1": scores.accuracy, "top-5": top5, "low": low, "high": high}
+    return Found(values, scores)
+
+
+def fused(found: dict[str, Found]) -> Found:
+    """The weighted sum of the streams' scores."""
+    return scored(evaluation.fuse({name: one.scores for name, one in found.items() if one.scores is not None}))
+
+
+def details(scores: Scores, test: SkeletonDataset, picture: Path | None) -> list[str]:
+    """Accuracy of every class, the worst first, and a picture of which are taken for which."""
+    predictions, count = scores.logits.argmax(dim=1), scores.logits.shape[1]
+    names = test.class_names or [str(label) for label in range(count)]
+    if picture is not None:
+        counts = evaluation.confusion_matrix(predictions, scores.labels, num_classes=count)
+        viz.plot_confusion(counts, names).savefig(picture, dpi=110)
+    by_class = evaluation.per_class_accuracy(predictions, scores.labels, num_classes=count)
+    return [f"  {by_class[label]:6.1%}  {names[label]}" for label in by_class.argsort().tolist()]
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, a stream each")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="linear", help="default: %(default)s")
+    parser.add_argument("--checkpoint", default="last.pt", help="file in the folder, such as epoch-100.pt")
+    parser.add_argument("--untrained", action="store_true", help="the encoders as they were before the first step")
+    parser.add_argument("--data", type=Path, help="where the data lies, or another data set of the same skeleton")
+    parser.add_argument("--dataset", help="kind of --data (default: as in the run)")
+    parser.add_argument("--data-protocol", help="split of --data (default: as in the run)")
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 20], help="neighbours, for knn and retrieval")
+    parser.add_argument("--share", type=float, default=0.1, help="labels used, for semi (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=30, help="for finetune and semi (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=0.02, help="for finetune and semi (default: %(default)s)")
+    parser.add_argument("--frozen", action="store_true", help="batch norm keeps its statistics while finetuning")
+    parser.add_argument("--classes", action="store_true", help="print the accuracy of every class")
+    parser.add_argument("--confusion", type=Path, help="draw the confusion matrix into this file")
+    parser.add_argument("--json", type=Path, help="write the numbers into this file")
+    args = parser.parse_args(argv)
+    if (args.classes or args.confusion) and args.protocol in ("knn", "retrieval"):
+        parser.error(f"--classes and --confusion need scores, which --protocol {args.protocol} does not give")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
+    args = parse(argv)
+    changed = {"data": args.data, "dataset": args.dataset, "protocol": args.data_protocol}
+    name = None if args.untrained else args.checkpoint
+    given = {setting: value for setting, value in changed.items() if value is not None}
+    encoders = [one for folder in args.runs for one in load_run(folder, name=name, **given)]
+    found: dict[str, Found] = {}
+    for one in encoders:
+        if one.stream in found:
+            raise SystemExit(f"evaluate.py: two of the runs hold the stream {one.stream!r}; give one of each.")
+        options = {"share": args.share, "epochs": args.epochs, "lr": args.lr, "frozen": args.frozen}
+        found[one.stream] = measure(one, args.protocol, k=args.k, **options)
+        print(line(one.stream, found[one.stream]))
+    if len(found) > 1 and encoders[0].stream in found and found[encoders[0].stream].scores is not None:
+        found["fused"] = fused(found)
+        print(line("fused", found["fused"]))
+    *_, last = found.values()
+    if last.scores is not None and (args.classes or args.confusion):
+        lines = details(last.scores, encoders[0].test, args.confusion)
+        print("\n".join(lines) if args.classes else f"confusion matrix in {args.confusion}")
+    values = {stream: one.values for stream, one in found.items()}
+    if args.json is not None:
+        pretraining.write_log(
+            args.json, [{"protocol": args.protocol, "runs": [str(run) for run in args.runs], **values}]
+        )
+    return values
+
+
+def line(stream: str, found: Found) -> str:
+    """One line of what is printed."""
+    values = dict(found.values)
+    interval = f"   95 % interval {values.pop('low'):.1%} to {values.pop('high'):.1%}" if "low" in values else ""
+    return f"{stream:8}" + "  ".join(f"{name} {value:.1%}" for name, value in values.items()) + interval
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""Make tables and figures of the AimCLR paper: do the runs, measure them, put the paper's numbers beside.
+
+    python examples/reproduce.py --table 2 --data PREPARED --protocol xsub --plan
+    python examples/reproduce.py --table 2 --data PREPARED --protocol xsub --out runs/ntu60-xsub
+    python examples/reproduce.py --table 1 3 --figure 3 --dataset utd-mhad --data FOLDER --budget small --seeds 0 1 2
+
+What the tables hold is in `paper_tables.py`. Runs are shared between tables, and what is done is not done again, so a
+call can be broken off and given again. ``--plan`` lists the runs and what they would cost, ``--partial`` renders what
+is done; neither trains. Arguments after ``--`` go to every pre-training, such as ``-- --device cuda --bf16``.
+"""
+
+import argparse
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+import aimclr_ntu
+import crossclr_ntu
+import evaluate
+from paper_tables import BUDGETS, PAPER, STREAMS, TABLES, TITLES, VARIANTS, Budget, Content
+from skelcontrast import checkpoint, evaluation, viz
+from skelcontrast.data import SkeletonLoader
+from skelcontrast.evaluation import Features, Scores
+
+SCRIPTS: dict[str, ModuleType] = {"aimclr_ntu": aimclr_ntu, "crossclr_ntu": crossclr_ntu}
+UNTRAINED = ("untrained", "scratch")
+
+
+class Run(NamedTuple):
+    """A pre-training: the script, and its arguments."""
+
+    script: str
+    folder: Path
+    arguments: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come to its end."""
+        return (self.folder / "result.json").exists()
+
+
+class Row(NamedTuple):
+    """What one row of a table holds: values of each seed, by column and protocol."""
+
+    name: str
+    cells: dict[tuple[str, str], list[float]]
+
+
+def variant_of(row: str, budget: Budget) -> str:
+    """The pre-training that a row's name stands for; untrained encoders are built as AimCLR's are."""
+    return budget.aimclr if row in ("AimCLR", *UNTRAINED) else row
+
+
+def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
+    """The pre-training of one stream of a row; cross-stream mining trains all of them together."""
+    budget = BUDGETS[args.budget]
+    variant = variant_of(row, budget)
+    script, own = VARIANTS[variant]
+    crossing = script == "crossclr_ntu"
+    folder = args.out / (f"{variant}-{seed}" if crossing else f"{variant}-{stream}-{seed}")
+    fills = {"half": budget.epochs // 2, "never": budget.epochs}
+    arguments = (
+        *("--epochs", str(budget.epochs), *budget.arguments, *(argument.format(**fills) for argument in own)),
+        *("--keep", *map(str, budget.keep), *args.more, "--seed", str(seed), "--out", str(folder)),
+        *(() if crossing else ("--stream", stream)),
+        *(() if args.data is None else ("--data", str(args.data))),
+        *(() if args.dataset is None else ("--dataset", args.dataset)),
+        *("--protocol", args.protocol),
+    )
+    return Run(script, folder, arguments)
+
+
+def planned(args: argparse.Namespace) -> dict[Path, Run]:
+    """All runs that the tables need, by folder, seed by seed; an untrained encoder needs none."""
+    runs: dict[Path, Run] = {}
+    for seed in args.seeds:
+        for name in args.contents:
+            for row in TABLES[name].rows:
+                for stream in streams_of(TABLES[name]) if row not in UNTRAINED else ():
+                    run = run_of(args, row, stream, seed)
+                    runs[run.folder] = run
+    return runs
+
+
+def streams_of(content: Content) -> tuple[str, ...]:
+    """The streams that a table needs: all, where it shows their fusion."""
+    return (
+        tuple(stream for stream in STREAMS if stream in content.columns) if content.columns[-1] in STREAMS else STREAMS
+    )
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print the runs and what they would cost, from three steps of each kind on this machine."""
+    seconds: dict[str, float] = {}
+    total = 0.0
+    for run in planned(args).values():
+        parsed = SCRIPTS[run.script].parse([*run.arguments, "--resume"])
+        train, _ = aimclr_ntu.load_data(parsed)
+        steps = parsed.epochs * (len(train) // parsed.batch_size)
+        streams = len(vars(parsed).get("streams", [parsed.stream]))
+        if parsed.method not in seconds:
+            seconds[parsed.method] = step_seconds(parsed, train)
+        left = 0.0 if run.done else steps * streams * seconds[parsed.method]
+        total += left
+        state = "done" if run.done else "begun" if (run.folder / "last.pt").exists() else "to do"
+        print(f"{run.folder.name:28} {state:6} {parsed.epochs} epochs, {steps} steps, {left / 60:7.1f} min")
+    print(f"{total / 3600:.1f} hours on {platform.machine()}, by the time of three steps; evaluation not counted")
+
+
+def step_seconds(args: argparse.Namespace, train: Any) -> float:
+    """Seconds that a training step of one stream takes."""
+    torch.manual_seed(0)
+    model = aimclr_ntu.build_model(args, train).to(args.device)
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=0.0)
+    quiet = argparse.Namespace(**{**vars(args), "eval_every": args.epochs + 1, "epochs": args.epochs + 1})
+    taken = []
+    for epoch in range(2):  # the first one warms up
+        loader = SkeletonLoader(train.subset(range(3 * args.batch_size)), args.batch_size, device=args.device)
+        start = time.perf_counter()
+        aimclr_ntu.train_epoch(model, optimizer, loader, quiet, epoch)
+        taken.append((time.perf_counter() - start) / len(loader))
+    return taken[-1]
+
+
+def train(args: argparse.Namespace) -> None:
+    """Do the runs that are not done, or the rest of them."""
+    runs = planned(args)
+    for place, run in enumerate(runs.values(), 1):
+        if not run.done:
+            print(f"{place} of {len(runs)}: {run.folder.name}", flush=True)
+            begun = (run.folder / "last.pt").exists()
+            SCRIPTS[run.script].main([*run.arguments, *(["--resume"] if begun else [])])
+
+
+def encoder_of(args: argparse.Namespace, row: str, stream: str, seed: int, name: str) -> evaluate.Encoder | None:
+    """The encoder of a stream of a row, or `None` if its run has not come that far."""
+    folder = run_of(args, row, stream, seed).folder
+    if not (folder / "settings.json").exists() or (row not in UNTRAINED and not (folder / name).exists()):
+        return None
+    loaded = evaluate.load_run(folder, name=None if row in UNTRAINED else name)
+    return next(one for one in loaded if one.stream == stream)
+
+
+def measured(
+    args: argparse.Namespace, row: str, stream: str, seed: int, protocol: str, name: str
+) -> evaluate.Found | None:
+    """What a protocol says of an encoder, kept beside its checkpoint until that changes."""
+    folder = run_of(args, row, stream, seed).folder
+    trained = row not in UNTRAINED
+    if not (folder / (name if trained else "settings.json")).exists():
+        return None
+    finetune = BUDGETS[args.budget].finetune if protocol.startswith(("finetune", "semi")) else None
+    of = hashlib.sha256((folder / name).read_bytes()).hexdigest() if trained else "untrained"
+    key = f"{stream}-{Path(name).stem if trained else 'untrained'}-{protocol.replace(' ', '').replace('%', '')}.pt"
+    kept, about = folder / "evaluated" / key, {"of": of, "finetune": finetune}
+    if kept.exists():
+        old = checkpoint.load(kept)
+        if old["about"] == about:
+            scores = None if old["logits"] is None else Scores(old["logits"], old["labels"], old["names"])
+            return evaluate.Found(old["values"], scores)
+    one = encoder_of(args, row, stream, seed, name)
+    if one is None:
+        return None
+    kind, _, share = protocol.partition(" ")
+    epochs, lr = finetune or (0, 0.0)
+    found = evaluate.measure(one, kind, share=float(share.rstrip("%") or 0) / 100, epochs=epochs, lr=lr, frozen=False)
+    scores = found.scores
+    kept.parent.mkdir(exist_ok=True)
+    parts = (None, None, None) if scores is None else (scores.logits, scores.labels, list(scores.names))
+    content = {"about": about, "values": found.values, **dict(zip(("logits", "labels", "names"), parts, strict=True))}
+    checkpoint.save(kept, content, rng=False)
+    return found
+
+
+def cell(args: argparse.Namespace, row: str, column: str, protocol: str, name: str = "last.pt") -> list[float]:
+    """Accuracies of the seeds that are there, of a stream or of all of them fused."""
+    values = []
+    for seed in args.seeds:
+        needed = STREAMS if column == "fused" else (column,)
+        found = [measured(args, row, stream, seed, protocol, name) for stream in needed]
+        there = {stream: one for stream, one in zip(needed, found, strict=True) if one is not None}
+        if len(there) == len(needed):
+            one = evaluate.fused(there) if column == "fused" else there[column]
+            values.append(next(iter(one.values.values())))
+    return values
+
+
+def fill(args: argparse.Namespace, name: str) -> list[Row]:
+    """Measure what a table shows."""
+    content, keep = TABLES[name], BUDGETS[args.budget].keep
+    rows = []
+    for row in content.rows:
+        cells = {}
+        for protocol in content.protocols:
+            if content.columns == ("epochs",):
+                for epoch in keep:
+                    cells[str(epoch), protocol] = cell(args, row, "fused", protocol, f"epoch-{epoch}.pt")
+            else:
+                for column in content.columns:
+                    cells[column, protocol] = cell(args, row, column, protocol)
+        rows.append(Row(row, cells))
+    return rows
+
+
+def title_of(row: str, budget: Budget) -> str:
+    return TITLES[variant_of(row, budget) if row == "AimCLR" else row]
+
+
+def markdown(args: argparse.Namespace, name: str, rows: Sequence[Row]) -> list[str]:
+    """The table: mean and range of the seeds, and the paper's number where it has one."""
+    content, budget = TABLES[name], BUDGETS[args.budget]
+    where = (args.benchmark, args.protocol)
+    lines = [f"### {name.capitalize() if name.startswith('figure') else f'Table {name}'}: {content.title}", ""]
+    for protocol in content.protocols:
+        columns = [column for column, held in rows[0].cells if held == protocol]
+        lines += [f"| {protocol} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for row in rows:
+            texts = []
+            for column in columns:
+                paper = PAPER.get((name, row.name, column, protocol), {}).get(where)
+                texts.append(spread(row.cells[column, protocol]) + (f" [{paper}]" if paper is not None else ""))
+            lines.append(f"| {title_of(row.name, budget)} | {' | '.join(texts)} |")
+        lines.append("")
+    return lines
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and lowest to highest of several."""
+    if not values:
+        return "-"
+    mean = f"{evaluation.summarize(values).mean:.1%}"
+    return f"{mean} ({min(values):.1%} to {max(values):.1%}, {len(values)})" if len(values) > 1 else mean
+
+
+def draw(args: argparse.Namespace, name: str, rows: Sequence[Row], path: Path) -> bool:
+    """Draw what is a picture in the paper, and Table 3; whether there is one."""
+    titles = {row.name: title_of(row.name, BUDGETS[args.budget]) for row in rows}
+    if name == "3":
+        logs = {titles[row.name]: [list(log) for log in by_seed(row)] for row in rows if any(row.cells.values())}
+        if logs:
+            viz.plot_runs(logs, value="accuracy").savefig(path, dpi=110)
+        return bool(logs)
+    if name == "figure 3":
+        bars = {titles[row.name]: {column: held for (column, _), held in row.cells.items() if held} for row in rows}
+        viz.plot_bars({label: held for label, held in bars.items() if held}).savefig(path, dpi=110)
+        return True
+    return name == "figure 2" and draw_embedding(args, titles, path)
+
+
+def by_seed(row: Row) -> Iterator[list[dict[str, float]]]:
+    """The curves of Table 3, a log per seed, by the first protocol."""
+    columns = {int(column): values for (column, protocol), values in row.cells.items() if protocol == "exact"}
+    for seed in range(min(map(len, columns.values()))):
+        yield [{"epoch": float(epoch), "accuracy": values[seed]} for epoch, values in columns.items()]
+
+
+def draw_embedding(args: argparse.Namespace, titles: dict[str, str], path: Path) -> bool:
+    """Figure 2: the streams' test features, each of length one, side by side; NMI of k-means on all classes."""
+    panels: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    names: Sequence[str] = ()
+    for row, title in titles.items():
+        streams = [encoder_of(args, row, stream, args.seeds[0], "last.pt") for stream in STREAMS]
+        there = [one for one in streams if one is not None]
+        if len(there) < len(STREAMS):
+            continue
+        features, labels = joined(there)
+        names = there[0].test.class_names or [str(label) for label in range(int(labels.max()) + 1)]
+        clusters = evaluation.k_means(features, len(labels.unique())).clusters
+        nmi = evaluation.normalized_mutual_information(clusters, labels)
+        ten = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))[:10].sort().values
+        rows = torch.isin(labels, ten)
+        panels[f"{title}, NMI {nmi:.3f}"] = (features[rows], torch.searchsorted(ten, labels[rows]))
+        names = [names[label] for label in ten.tolist()]
+    if panels:
+        viz.plot_embedding(panels, names).savefig(path, dpi=110)
+    return bool(panels)
+
+
+def joined(streams: Sequence[evaluate.Encoder]) -> Features:
+    """Test features of all streams, each brought to length one, one behind the other."""
+    found = [evaluate.features(one)[1] for one in streams]
+    parts = [torch.nn.functional.normalize(one.features, dim=1) for one in found]
+    return Features(torch.cat(parts, dim=1), found[0].labels)
+
+
+def render(args: argparse.Namespace) -> None:
+    """Write what was found as Markdown, JSON and pictures, and print it."""
+    args.to.mkdir(parents=True, exist_ok=True)
+    budget, lines, numbers = BUDGETS[args.budget], [], {}
+    for name in args.contents:
+        rows = [] if name == "figure 2" else fill(args, name)
+        if rows:
+            lines += markdown(args, name, rows)
+            numbers[name] = {row.name: {f"{a}, {b}": held for (a, b), held in row.cells.items()} for row in rows}
+        picture = args.to / f"{args.stem}_{name.replace(' ', '_')}.png"
+        rows = rows or [Row(row, {}) for row in TABLES[name].rows]
+        if draw(args, name, rows, picture):
+            lines += [f"![{TABLES[name].title}]({picture.name})", ""]
+    command = f"{budget.epochs} epochs, `{' '.join([*budget.arguments, *args.more])}`"
+    lines += [
+        f"{args.benchmark}, {args.protocol}. Budget: {command}. Mean (lowest to highest, number of seeds);",
+        "in brackets the paper's number. Linear: the released schedule on standardised features; exact: the minimum of",
+        "the penalised cross-entropy. The last epoch counts, nothing is chosen on the test part.",
+    ]
+    write(args.to / f"{args.stem}.md", "\n".join(lines) + "\n")
+    how = {"budget": args.budget, "arguments": [*budget.arguments, *args.more], "seeds": args.seeds, **origin()}
+    write(args.to / f"{args.stem}.json", json.dumps({**how, "tables": numbers}, indent=1) + "\n")
+    print("\n".join(lines), f"\n\nin {args.to}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def origin() -> dict[str, str]:
+    """Where and with what this was made."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, check=False, capture_output=True, text=True).stdout.strip()  # noqa: S603  fixed arguments
+    return {"commit": commit, "torch": torch.__version__, "machine": f"{platform.machine()}, {platform.system()}"}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    tables, figures = [name for name in TABLES if name.isdigit()], [name[-1] for name in TABLES if not name.isdigit()]
+    add("--table", nargs="+", choices=tables, default=[])
+    add("--figure", nargs="+", choices=figures, default=[])
+    add("--data", type=Path, help="prepared folder, or that of --dataset; without, synthetic actions")
+    add("--dataset", choices=["prepared", "synthetic", "utd-mhad", "official-npy"], help="kind of --data")
+    add("--benchmark", help="name for the paper's numbers: ntu60, ntu120, pku1, pku2 (default: the prepared folder's)")
+    add("--protocol", default="xsub", help="split (default: %(default)s)")
+    add("--budget", choices=BUDGETS, default="paper", help="settings of all runs (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs")
+    add("--to", type=Path, help="folder of the rendered tables (default: --out)")
+    add("--stem", default="tables", help="name of the files there (default: %(default)s)")
+    add("--plan", action="store_true", help="list the runs and their cost, start nothing")
+    add("--partial", action="store_true", help="render what is done, start nothing")
+    add("more", nargs="*", help="arguments for every pre-training, after --")
+    args = parser.parse_args(argv)
+    args.contents = [*args.table, *(f"figure {number}" for number in args.figure)]
+    args.to = args.to or args.out
+    if not args.contents:
+        parser.error("nothing to make: give --table 1..8, --figure 2 or 3, or several")
+    if args.benchmark is None:
+        report = None if args.data is None else args.data / "report.json"
+        known = report is not None and report.exists()
+        args.benchmark = json.loads(report.read_text())["dataset"] if report and known else args.dataset or "synthetic"
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.plan:
+        plan(args)
+        return
+    if not args.partial:
+        train(args)
+    render(args)
+
+
+if __name__ == "__main__":
+    main()

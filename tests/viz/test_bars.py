@@ -1,0 +1,34 @@
+"""Bars: heights are means, lines are ranges, and a missing group leaves its place empty."""
+
+import re
+from typing import Any
+
+import pytest
+
+from skelcontrast.viz import plot_bars
+
+
+def test_heights_ranges_and_places() -> None:
+    figure = plot_bars({"one": {"joint": [0.25, 0.75], "bone": [0.5]}, "two": {"bone": [1.0]}}, title="kNN")
+    (axes,) = figure.axes
+    bars: list[Any] = list(axes.patches)
+    assert [bar.get_height() for bar in bars] == pytest.approx([50, 50, 100])
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx([-0.2, 0.8, 1.2])
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([25, 75])  # type: ignore[union-attr]  # an array
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["joint", "bone"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]  # type: ignore[union-attr]
+    assert axes.get_title(loc="left") == "kNN"
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "message"),
+    [
+        ({}, "plot_bars: `accuracies` must hold at least one accuracy, got none."),
+        ({"one": {}}, "plot_bars: `accuracies` must hold at least one accuracy, got none."),
+        ({"one": {"joint": []}}, "`accuracies['one']['joint']` must hold at least one accuracy, got none."),
+        ({"one": {"joint": [50.0]}}, "accuracies['one']['joint']"),
+    ],
+)
+def test_bad_input_is_named(accuracies: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plot_bars(accuracies)
