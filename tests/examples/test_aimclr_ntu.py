@@ -98,7 +98,9 @@ def test_variants_run(example: LoadExample, more: tuple[str, ...], tmp_path: Pat
     assert 0 <= result["linear"] <= 1
     (record,) = log_of(tmp_path)
     terms = {"total", "info_nce"} if "skeletonclr" in more else {"total", "nnm", "d3m"}
-    assert record.keys() == {"epoch", "lr", "knn", *terms}
+    health = {"alignment", "uniformity", "effective_rank", "least_spread", "neighbor_precision", "own_key_share"}
+    dropped = set() if "skeletonclr" in more else {"dropped_joints", "dropped_frames"}
+    assert record.keys() == {"epoch", "lr", "knn", *terms, *health, *dropped}
     if "skeletonclr" not in more:
         assert record["total"] == pytest.approx(record["nnm"] + record["d3m"], rel=1e-5)
 

@@ -16,7 +16,8 @@ def test_heights_ranges_and_places() -> None:
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx([-0.2, 0.8, 1.2])
     assert axes.lines[0].get_ydata().tolist() == pytest.approx([25, 75])  # type: ignore[union-attr]  # an array
     assert [label.get_text() for label in axes.get_xticklabels()] == ["joint", "bone"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]  # type: ignore[union-attr]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert [text.get_text() for text in axes.texts] == ["50.0", "50.0", "100.0"]
     assert axes.get_title(loc="left") == "kNN"
 
 

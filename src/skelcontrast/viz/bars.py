@@ -56,15 +56,19 @@ def plot_bars(accuracies: Mapping[str, Mapping[str, Sequence[float]]], *, title:
         shift = (place - (len(accuracies) - 1) / 2) * width
         at = [groups.index(group) + shift for group in by_group]
         means = [100 * math.fsum(values) / len(values) for values in by_group.values()]
-        bars = axes.bar(at, means, 0.9 * width, color=colour, label=name)
-        axes.bar_label(bars, fmt="%.1f", fontsize=7.5, color=_style.INK, padding=3)
-        for x, values in zip(at, by_group.values(), strict=True):
-            axes.plot([x, x], [100 * min(values), 100 * max(values)], color=_style.INK, linewidth=1)
+        axes.bar(at, means, 0.9 * width, color=colour, label=name)
+        for x, mean, values in zip(at, means, by_group.values(), strict=True):
+            low, high = 100 * min(values), 100 * max(values)
+            axes.plot([x, x], [low, high], color=_style.INK, linewidth=1)
+            axes.annotate(
+                f"{mean:.1f}", (x, max(high, mean)), xytext=(0, 3), textcoords="offset points",
+                ha="center", fontsize=7.5, color=_style.INK,
+            )  # fmt: skip
     _style.plain_axes(axes)
     axes.grid(visible=False, axis="x")
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("accuracy, %")
     axes.margins(y=0.12)
     _style.title(axes, title)
-    axes.legend(edgecolor="none", framealpha=0.9, fontsize=8.5, labelcolor=_style.INK)
+    figure.legend(loc="outside lower center", ncols=4, edgecolor="none", fontsize=8.5, labelcolor=_style.INK)
     return figure

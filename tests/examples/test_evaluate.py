@@ -1,0 +1,115 @@
+"""Evaluation of finished runs: every protocol, fusion by name, and runs that cannot be evaluated."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.examples.conftest import LoadExample
+
+from skelcontrast.data import SyntheticActions
+from skelcontrast.skeleton import UTD_MHAD_20
+
+QUICK = (
+    "--epochs",
+    "1",
+    "--lr",
+    "0.01",
+    "--width",
+    "2",
+    "--embedding",
+    "8",
+    "--batch-size",
+    "16",
+    "--frames",
+    "8",
+    "--dropout",
+    "0",
+)
+
+
+@pytest.fixture
+def script(example: LoadExample, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the script, on a few synthetic clips."""
+    module = example("evaluate")
+    clips = SyntheticActions(subjects=4, repetitions=1, camera_yaw_degrees=(0.0,), frames=8)
+    monkeypatch.setattr(module.pretraining, "load_data", lambda args: clips.split("cross-subject"))
+    return module
+
+
+def run(script: ModuleType, folder: Path, *more: str) -> str:
+    script.pretraining.main([*QUICK, "--queue-size", "16", "--out", str(folder), *more])
+    return str(folder)
+
+
+def test_every_protocol_of_one_stream(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(script, tmp_path / "bone", "--stream", "bone", "--keep", "1")
+    result = json.loads((tmp_path / "bone" / "result.json").read_text())
+    assert script.main([folder])["bone"]["top-1"] == result["linear"]  # what the run itself found
+    found = script.main([folder, "--protocol", "knn", "--k", "1", "5"])["bone"]
+    assert found["kNN 1"] == result["knn"]
+    assert set(found) == {"kNN 1", "kNN 5"}
+    assert script.main([folder, "--checkpoint", "epoch-1.pt", "--protocol", "knn", "--k", "1"])["bone"] == {
+        "kNN 1": result["knn"]
+    }
+    ranked = script.main([folder, "--protocol", "retrieval", "--k", "1"])["bone"]
+    assert ranked["recall at 1"] == pytest.approx(result["knn"])  # the nearest neighbour is of the class
+    for protocol in ("exact", "finetune", "semi"):
+        values = script.main([folder, "--protocol", protocol, "--epochs", "1"])["bone"]
+        assert values["low"] <= values["top-1"] <= values["high"]
+    untrained = script.main([folder, "--untrained", "--protocol", "exact"])
+    assert untrained != script.main([folder, "--protocol", "exact"])
+    assert "bone    top-1" in capsys.readouterr().out
+
+
+def test_streams_are_fused_and_written(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [run(script, tmp_path / stream, "--stream", stream) for stream in ("joint", "motion")]
+    where = tmp_path / "found.json"
+    more = ["--json", str(where), "--classes", "--confusion", str(tmp_path / "confusion.png")]
+    found = script.main([*folders, "--protocol", "exact", *more])
+    written = json.loads(where.read_text())
+    assert written == {"protocol": "exact", "runs": folders, **found}
+    assert set(found) == {"joint", "motion", "fused"}
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("  ") for line in lines) == 16  # a line per class
+    assert (tmp_path / "confusion.png").stat().st_size > 0
+    assert set(script.main([*folders, "--protocol", "knn"])) == {"joint", "motion"}  # nothing to fuse
+
+
+def test_a_cross_stream_run_holds_its_streams(
+    script: ModuleType, example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cross = example("crossclr_ntu")
+    monkeypatch.setattr(cross, "pretraining", script.pretraining)
+    cross.main([*QUICK, "--queue-size", "16", "--streams", "joint", "bone", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "result.json").read_text())
+    found = script.main([str(tmp_path)])
+    assert {stream: values["top-1"] for stream, values in found.items()} == {
+        "joint": result["linear_joint"],
+        "bone": result["linear_bone"],
+        "fused": result["linear_fused"],
+    }
+
+
+def test_runs_that_cannot_be_evaluated(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(script, tmp_path / "run")
+    with pytest.raises(SystemExit, match=r"has no checkpoint epoch-7.pt; there are: last.pt\."):
+        script.main([folder, "--checkpoint", "epoch-7.pt"])
+    with pytest.raises(SystemExit, match=r"two of the runs hold the stream 'joint'; give one of each\."):
+        script.main([folder, folder, "--protocol", "knn"])
+    (tmp_path / "run" / "settings.json").rename(tmp_path / "settings.json")
+    with pytest.raises(SystemExit, match=r"has no settings.json, so it is not the folder of a run"):
+        script.main([folder])
+    (tmp_path / "settings.json").rename(tmp_path / "run" / "settings.json")
+    with pytest.raises(SystemExit):
+        script.main([folder, "--protocol", "knn", "--classes"])
+    assert "--classes and --confusion need scores, which --protocol knn does not give" in capsys.readouterr().err
+    smaller = SyntheticActions(subjects=2, repetitions=1, frames=8).take(list(range(32)))[:, :, :, :20]
+    other = script.SkeletonDataset(
+        smaller, [0] * 32, names=[str(i) for i in range(32)], layout=UTD_MHAD_20, subjects=[0] * 16 + [1] * 16
+    )
+    monkeypatch.setattr(script.pretraining, "load_data", lambda args: other.cross_subject([0]))
+    with pytest.raises(SystemExit, match=r"last.pt does not fit an encoder for data of the skeleton UTD"):
+        script.main([folder])

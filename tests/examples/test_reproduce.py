@@ -1,0 +1,126 @@
+"""Tables and figures: planned from the paper, run end to end on generated data of its data sets' shapes."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.examples.conftest import LoadExample
+from tests.examples.test_from_raw import SETS
+
+from skelcontrast.data.__main__ import main as data_command
+
+TINY = ("--frames", "8", "--width", "2", "--embedding", "8", "--batch-size", "8", "--dropout", "0", "--eval-every", "9")
+
+
+@pytest.fixture
+def script(example: LoadExample, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the script with a budget that is done in a moment."""
+    module = example("reproduce")
+    tiny = module.Budget(2, TINY, (1, 2), (1, 0.1), "aimclr-no-mining")
+    monkeypatch.setitem(module.BUDGETS, "small", tiny)
+    return module
+
+
+def prepared(name: str, folder: Path) -> Path:
+    raw = SETS[name][0](folder / "raw")
+    assert data_command(["prepare", name, str(raw), str(folder / "prepared"), "--quiet"]) == 0
+    return folder / "prepared"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "protocol", "tables", "figures", "number"),
+    [
+        ("ntu60", "xsub", "1 2 3 4 7 8", "2 3", "[78.9]"),
+        ("ntu120", "xset", "2 6 8", "", "[68.8]"),
+        ("pku1", "xsub", "2 5 7", "3", "[87.8]"),
+        ("pku2", "xsub", "5 7", "", "[38.5]"),
+    ],
+)
+def test_every_table_on_the_shapes_of_its_data_set(
+    script: ModuleType, name: str, protocol: str, tables: str, figures: str, number: str, tmp_path: Path
+) -> None:
+    data, out, to = prepared(name, tmp_path), tmp_path / "runs", tmp_path / "to"
+    wanted = ["--table", *tables.split(), *(["--figure", *figures.split()] if figures else [])]
+    given = [*wanted, "--data", str(data), "--protocol", protocol, "--budget", "small"]
+    call = [*given, "--out", str(out), "--to", str(to)]
+    script.main(call)
+    text = (to / "tables.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert rows
+    assert not any("| - " in row for row in rows)  # every cell is filled
+    assert number in text  # the paper's number of this data set
+    for table in tables.split():
+        assert f"### Table {table}: {script.TABLES[table].title}" in text
+    pictures = {f"tables_figure_{figure}.png" for figure in figures.split()} | {
+        "tables_3.png" for table in tables.split() if table == "3"
+    }
+    assert {path.name for path in to.glob("*.png")} == pictures
+    content = json.loads((to / "tables.json").read_text())
+    assert set(content) >= {"commit", "machine", "torch", "seeds", "budget", "tables"}
+    values = content["tables"]["2" if "2" in tables else "5"]["AimCLR"]["fused, exact"]
+    assert len(values) == 1
+    assert 0 <= values[0] <= 1
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    script.main([*call, "--to", str(tmp_path / "again")])  # nothing is trained or measured twice
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == stamps
+    assert (tmp_path / "again" / "tables.md").read_text() == text
+
+
+def test_plan_and_partial(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["--table", "2", "--budget", "small", "--out", str(tmp_path), "--seeds", "0", "1"]
+    small = ["--", "--queue-size", "16"]
+    script.main([*call, "--plan", *small])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[:2]] == [
+        ["skeletonclr-joint-0", "to", "do"],
+        ["skeletonclr-motion-0", "to", "do"],
+    ]
+    assert len(lines) == 2 * 3 * 2 + 1  # methods, streams, seeds; the sum
+    assert "hours on" in lines[-1]
+    assert not list(tmp_path.iterdir())  # nothing was started
+    run = script.run_of(script.parse([*call, *small]), "skeletonclr", "joint", 0)
+    script.SCRIPTS[run.script].main(list(run.arguments))
+    script.main([*call, "--partial", *small])
+    text = (tmp_path / "tables.md").read_text()
+    assert "| SkeletonCLR | - | - | - | - |" not in text  # its joint stream is there
+    assert "| AimCLR without NNM | - | - | - | - |" in text
+
+
+def test_what_cannot_be_made_is_said(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    for call, message in (
+        ([], "nothing to make: give --table 1..8, --figure 2 or 3, or several"),
+        (["--table", "9"], "argument --table: invalid choice: '9'"),
+        (["--figure", "1"], "argument --figure: invalid choice: '1'"),
+    ):
+        with pytest.raises(SystemExit):
+            script.main(call)
+        assert message in capsys.readouterr().err
+
+
+def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> None:
+    script = example("reproduce")
+    for budget in script.BUDGETS:
+        call = ["--table", *"12345678", "--figure", "2", "3", "--budget", budget, "--out", str(tmp_path)]
+        runs = script.planned(script.parse([*call, "--data", str(tmp_path), "--benchmark", "ntu60"]))
+        parsed = {folder: script.SCRIPTS[run.script].parse(run.arguments) for folder, run in runs.items()}
+        assert all(args.out == folder for folder, args in parsed.items())
+        assert {args.epochs for args in parsed.values()} == {script.BUDGETS[budget].epochs}
+        mining = {folder.name: args.mine_from < args.epochs for folder, args in parsed.items()}
+        assert mining["aimclr-joint-0"]
+        assert not mining["aimclr-no-mining-joint-0"]
+        assert parsed[tmp_path / "aimclr-no-drop-bone-0"].no_drop
+        assert parsed[tmp_path / "extreme-views-bone-0"].views == "extreme"
+
+
+def test_the_papers_numbers_are_those_of_its_rows(example: LoadExample) -> None:
+    script = example("reproduce")
+    for (table, row, column, protocol), numbers in script.PAPER.items():
+        content = script.TABLES[table]
+        assert row in content.rows
+        assert column in content.columns or (table == "3" and int(column) in script.BUDGETS["paper"].keep)
+        assert protocol in content.protocols
+        assert all(10 < number < 95 for number in numbers.values())
+    assert script.PAPER["2", "AimCLR", "motion", "linear"]["ntu120", "xset"] == 54.4
+    assert script.PAPER["7", "AimCLR", "fused", "semi 1%"]["ntu60", "xview"] == 54.3
