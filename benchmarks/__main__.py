@@ -9,6 +9,7 @@ A benchmark is a module that prints its result, and writes its numbers where ``-
 
 import argparse
 import datetime as dt
+import importlib.util
 import json
 import os
 import platform
@@ -23,13 +24,15 @@ from typing import NamedTuple
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+INSTALL = 'install the extra with: pip install -c constraints.txt -e ".[bench]"'
 
 
 class Benchmark(NamedTuple):
-    """A module of this folder that measures one operation, and the tests that must pass first."""
+    """A module of this folder that measures one operation, the tests that must pass first, and packages it needs."""
 
     module: str
     tests: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 BENCHMARKS = {
@@ -40,7 +43,13 @@ BENCHMARKS = {
     "losses_rules": Benchmark("benchmarks.losses_rules", ("tests/losses",)),
     "evaluation": Benchmark("benchmarks.evaluation", ("tests/evaluation",)),
     "parsing": Benchmark("benchmarks.parsing", ("tests/data/readers",)),
+    "step": Benchmark("benchmarks.step", ("tests/methods",)),
     "preparation": Benchmark("benchmarks.preparation", ("tests/data/preparation",)),
+    "libraries": Benchmark(
+        "benchmarks.libraries",
+        ("tests/losses/test_info_nce.py", "tests/test_memory.py"),
+        ("lightly", "pytorch_metric_learning"),
+    ),
 }
 
 
@@ -63,7 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_one(name: str, benchmark: Benchmark, machine: dict[str, str], out: Path | None) -> bool:
-    """Run one operation's tests and, when they pass, its measurement; return whether both went well."""
+    """Run one operation's tests and, when they pass, its measurement; return whether both went well.
+
+    Where a package that it needs is not installed, nothing is run, and that counts as well.
+    """
+    absent = [package for package in benchmark.needs if importlib.util.find_spec(package) is None]
+    if absent:
+        print(f"\n{name}: skipped, because {' and '.join(absent)} cannot be found; {INSTALL}")
+        return True
     print(f"\n{name}: tests", flush=True)
     tests = [sys.executable, "-m", "pytest", "-q", "--no-header", *benchmark.tests]
     if subprocess.run(tests, cwd=ROOT, check=False).returncode != 0:  # noqa: S603  our own arguments

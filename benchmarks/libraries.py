@@ -1,0 +1,219 @@
+"""InfoNCE against a bank, beside the libraries that a user would pick otherwise: lightly and pytorch-metric-learning.
+
+python -m benchmarks.libraries                        128 samples of 128 numbers, banks of 4096, 32768 and 65536 keys
+python -m benchmarks.libraries --json result.json     also as numbers in a file
+
+One step each, as a user of the library writes it: embeddings and keys of any norm come in, both are normalised, the
+loss and the gradient of the embeddings are computed and the keys are put into the bank. Temperature 0.07, float32.
+
+The step of lightly is the same step: one direction, query against [its key | the bank as it was before], and then the
+keys go in. It copies the bank in every call and reads the copy (K, D) as (D, K). At the bank's end it drops what does
+not fit of a batch, where skelcontrast wraps around; with K a multiple of N, as here, that is the same.
+
+The step of pytorch-metric-learning is another one, in three points. The keys go in first, so the negatives are the
+K - 1 keys of other labels with this batch's among them, and the N oldest keys are gone. Which key is the positive is
+found by labels, which the user brings; every sample has its own here, as otherwise more keys would be positives. The
+bank holds keys as they come and is normalised in every call. It lists all N x K pairs, and its NTXentLoss then sets
+every positive beside every pair, N x N x K numbers at a time; so it runs only where that fits into `--most` GiB.
+Its SupConLoss, which with one positive is the same loss, makes (N, K) only, and is measured as well.
+
+Every step's loss is first held against a plain form of what is said above, in two steps on the same keys.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.measure import Clock, Spread, interleaved, peak_memory, show_bytes, speedup
+from skelcontrast.losses import info_nce
+from skelcontrast.memory import MemoryQueue
+
+OURS, LIGHTLY = "skelcontrast", "lightly"
+NTXENT, SUPCON = "pytorch-metric-learning, NTXentLoss", "pytorch-metric-learning, SupConLoss"
+KEYS_FIRST = (NTXENT, SUPCON)
+"""Where a batch's keys are in the bank before its queries are compared with it."""
+TEMPERATURE = 0.07
+BYTES_PER_NUMBER = 18
+"""What NTXentLoss of pytorch-metric-learning holds at its peak for each of N x N x K numbers, measured and rounded."""
+Step: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
+"""Loss and gradient; the bank holds the keys afterwards."""
+
+
+class Problem(NamedTuple):
+    """Embeddings to train (N, D) and their keys, neither of unit norm, and what is in the bank (K, D)."""
+
+    embeddings: Tensor
+    keys: Tensor
+    bank: Tensor
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.libraries", description="InfoNCE of three libraries.")
+    parser.add_argument("--batch", type=int, default=128, help="samples")
+    parser.add_argument("--keys", type=int, nargs="+", default=[4096, 32768, 65536], help="keys in the bank")
+    parser.add_argument("--dim", type=int, default=128, help="size of an embedding")
+    parser.add_argument("--repeats", type=int, default=9, help="how often each is timed")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--clock", choices=("wall", "cpu"), help="time passed, or computed (default with one thread)")
+    parser.add_argument("--most", type=float, default=4, help="GiB that NTXentLoss of pytorch-metric-learning may hold")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    args = parser.parse_args(argv)
+    libraries = load()
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    clock: Clock = args.clock or ("cpu" if args.threads == 1 and device.type == "cpu" else "wall")
+
+    settings = {"batch": args.batch, "dim": args.dim, "threads": args.threads, "clock": clock, "device": device.type}
+    print(", ".join(f"{name} {value}" for name, value in settings.items()) + f", float32; {versions()}")
+    print(
+        "loss, gradient and the bank's update; lightly's step is skelcontrast's, pytorch-metric-learning's is another:"
+    )
+    print("the keys go in first, so that they are negatives of each other, and the positive is found by its label")
+    banks = []
+    for K in args.keys:
+        problem = draw(args.batch, args.dim, K, device)
+        found = {name: make for name, make in steps(*libraries).items() if fits(name, problem, args.most)}
+        losses = check_losses(problem, found)
+        banks.append({"keys": K, "losses": losses, **measure(problem, found, args.repeats, clock)})
+    if args.json is not None:
+        result = {**settings, "repeats": args.repeats, "versions": versions(), "banks": banks}
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def load() -> tuple[Any, Any]:
+    """Import lightly's loss and the losses of pytorch-metric-learning, or leave with a message that says what to do."""
+    try:
+        from lightly.loss import NTXentLoss
+        from pytorch_metric_learning import losses
+    except ModuleNotFoundError as error:
+        sys.exit(f'{error}; install the libraries with: pip install -c constraints.txt -e ".[bench]"')
+    except (ImportError, OSError, RuntimeError) as error:  # as torchvision raises beside a torch of another build
+        sys.exit(f"{error}; lightly needs a torchvision of the same build as torch {torch.__version__}")
+    return NTXentLoss, losses
+
+
+def versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("skelcontrast", "lightly", "pytorch-metric-learning"))
+
+
+def draw(N: int, D: int, K: int, device: torch.device) -> Problem:
+    """Draw embeddings that resemble each other, keys that resemble them, and unit vectors for the bank.
+
+    The resemblance makes a batch's keys harder negatives than the bank, so that the order of the update shows.
+    """
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(1, D, generator=generator) + torch.randn(N, D, generator=generator)
+    keys = embeddings + torch.randn(N, D, generator=generator)
+    bank = F.normalize(torch.randn(K, D, generator=generator), dim=1)
+    return Problem(embeddings.to(device).requires_grad_(), keys.to(device), bank.to(device))
+
+
+def steps(lightly_loss: Any, metric_losses: Any) -> dict[str, Callable[[Problem], Step]]:  # noqa: ANN401  optional
+    """Return for every library the function that fills a bank and gives the step."""
+
+    def ours(problem: Problem) -> Step:
+        queue = MemoryQueue(*problem.bank.shape).to(problem.bank.device)
+        queue.enqueue(problem.bank)
+
+        def step() -> tuple[Tensor, Tensor]:
+            query, key = F.normalize(problem.embeddings, dim=1), F.normalize(problem.keys, dim=1)
+            found = differentiated(info_nce(query, key, queue.keys, temperature=TEMPERATURE), problem)
+            queue.enqueue(key)
+            return found
+
+        return step
+
+    def lightly(problem: Problem) -> Step:
+        loss = lightly_loss(temperature=TEMPERATURE, memory_bank_size=tuple(problem.bank.shape))
+        loss.to(problem.bank.device).memory_bank(problem.bank, update=True)
+        return lambda: differentiated(loss(problem.embeddings, problem.keys), problem)
+
+    def metric_learning(name: str) -> Callable[[Problem], Step]:
+        def make(problem: Problem) -> Step:
+            (K, D), N, device = problem.bank.shape, len(problem.keys), problem.bank.device
+            inner = getattr(metric_losses, name)(temperature=TEMPERATURE)
+            memory = metric_losses.CrossBatchMemory(inner, embedding_size=D, memory_size=K).to(device)
+            memory.add_to_memory(problem.bank, torch.arange(-K, 0, device=device), K)
+            are_keys = torch.arange(2 * N, device=device) >= N
+            labels = torch.arange(N, device=device).repeat(2)
+
+            def step() -> tuple[Tensor, Tensor]:
+                nonlocal labels
+                labels = labels + N  # new samples: a label that is still in the bank would be one more positive
+                both = torch.cat([problem.embeddings, problem.keys])
+                return differentiated(memory(both, labels, enqueue_mask=are_keys), problem)
+
+            return step
+
+        return make
+
+    return {OURS: ours, LIGHTLY: lightly, SUPCON: metric_learning("SupConLoss"), NTXENT: metric_learning("NTXentLoss")}
+
+
+def differentiated(loss: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+    return loss.detach(), torch.autograd.grad(loss, problem.embeddings)[0]
+
+
+def fits(name: str, problem: Problem, most: float) -> bool:
+    """Say whether a step holds less than so many GiB, and print where it does not."""
+    needs = BYTES_PER_NUMBER * len(problem.keys) ** 2 * len(problem.bank) / 2**30 if name == NTXENT else 0
+    if needs > most:
+        print(f"\n{name}, {len(problem.bank)} keys: not run, it would hold about {needs:.2g} GiB")
+    return needs <= most
+
+
+def plain_losses(problem: Problem, *, keys_first: bool, count: int = 2) -> list[float]:
+    """Return the losses of the first steps, in the plain form of either order."""
+    query, key, bank = (F.normalize(rows.detach(), dim=1) for rows in problem)
+    losses = []
+    for step in range(count):
+        rows = (torch.arange(len(key), device=key.device) + step * len(key)) % len(bank)
+        before, bank = bank, bank.index_copy(0, rows, key)
+        if keys_first:
+            scores, positive = query @ bank.T, rows
+        else:
+            scores, positive = torch.cat([(query * key).sum(1, keepdim=True), query @ before.T], 1), 0 * rows
+        losses.append(F.cross_entropy(scores / TEMPERATURE, positive).item())
+    return losses
+
+
+def check_losses(problem: Problem, found: dict[str, Callable[[Problem], Step]]) -> dict[str, list[float]]:
+    """Stop where a library's losses are others than the plain form's to 1e-4, and print them."""
+    plain = {first: plain_losses(problem, keys_first=first) for first in (False, True)}
+    losses = {}
+    print(f"\n{len(problem.bank)} keys, losses of two steps:")
+    for name, make in found.items():
+        step = make(problem)
+        losses[name] = [step()[0].item() for _ in plain[False]]
+        torch.testing.assert_close(losses[name], plain[name in KEYS_FIRST], rtol=1e-4, atol=1e-5)
+        print(f"{name:38}" + "".join(f"{loss:12.5f}" for loss in losses[name]))
+    return losses
+
+
+def measure(
+    problem: Problem, found: dict[str, Callable[[Problem], Step]], repeats: int, clock: Clock
+) -> dict[str, Any]:
+    """Time the steps in turns, and print them with their memory."""
+    device, made = problem.bank.device, {name: make(problem) for name, make in found.items()}
+    times = interleaved(made, repeats=repeats, warmup=1, device=device, clock=clock)
+    held = {name: peak_memory(step, device) for name, step in made.items()}
+    ratios = {name: speedup(seconds, times[OURS]) for name, seconds in times.items()}
+    print(f"{'':38}{'milliseconds (quartiles)':>28}{'skelcontrast faster':>28}{'memory':>14}")
+    for name, seconds in times.items():
+        shown = f"{Spread.of(seconds).show(1e3):>28}{ratios[name].show():>26} x{show_bytes(held[name]):>14}"
+        print(f"{name:38}{shown}", flush=True)
+    seconds_of = {name: Spread.of(seconds)._asdict() for name, seconds in times.items()}
+    return {"seconds": seconds_of, "times_faster": {n: r._asdict() for n, r in ratios.items()}, "bytes": held}
+
+
+if __name__ == "__main__":
+    main()
