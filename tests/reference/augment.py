@@ -3,7 +3,8 @@
 `extreme_view_loop` strings them together the way a data loader does. It is also the baseline of the benchmark.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,30 +82,47 @@ def gaussian_blur(x: Array, sigma: float, kernel_size: int, *, normalize: bool) 
     return y / total[:, None, None] if normalize else y
 
 
-def extreme_view(x: Array, pairs: Sequence[tuple[int, int]], rng: np.random.Generator) -> Array:
-    """Draw and apply the paper's eight augmentations to one sequence."""
+def normal_view(x: Array, rng: np.random.Generator) -> Array:
+    """Draw and apply the two augmentations of a normal view to one sequence."""
     x = temporal_crop(x, int(rng.integers(0, 2 * (x.shape[1] // 6) + 1)), padding_ratio=6)
     matrix = rng.uniform(-0.5, 0.5, (3, 3))
     np.fill_diagonal(matrix, 1)
-    x = shear(x, matrix)
+    return shear(x, matrix)
+
+
+def extreme_view(
+    x: Array,
+    pairs: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
+    *,
+    preset: Literal["paper", "official"] = "paper",
+) -> Array:
+    """Draw and apply the paper's eight augmentations to one sequence, or the seven as the released code has them."""
+    paper = preset == "paper"
+    x = normal_view(x, rng)
     if rng.random() < 0.5:
-        x = spatial_flip(x, pairs, mirror_axis=0)
+        x = spatial_flip(x, pairs, mirror_axis=0 if paper else None)
     degrees = rng.uniform(0, 1, 3)
     degrees[rng.integers(3)] = rng.uniform(0, 30)
     x = rotate(x, [float(angle) for angle in degrees])
     if rng.random() < 0.5:
-        x = gaussian_noise(x, rng.normal(0, 0.01, x.shape), "present")
+        x = gaussian_noise(x, rng.normal(0, 0.01, x.shape), "present" if paper else "all")
     if rng.random() < 0.5:
-        x = gaussian_blur(x, rng.uniform(0.1, 2), kernel_size=15, normalize=True)
+        x = gaussian_blur(x, rng.uniform(0.1, 2), kernel_size=15, normalize=paper)
     if rng.random() < 0.5:
         x = axis_mask(x, int(rng.integers(3)))
-    if rng.random() < 0.5:
+    if paper and rng.random() < 0.5:
         x = temporal_flip(x)
     return x
+
+
+def view_loop(x: NDArray[np.floating], view: Callable[[Array], Array]) -> NDArray[np.float32]:
+    """Make views of a batch (N, C, T, V, M), one sequence after another."""
+    return np.stack([view(sequence) for sequence in x]).astype(np.float32)
 
 
 def extreme_view_loop(
     x: NDArray[np.floating], pairs: Sequence[tuple[int, int]], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Make extreme views of a batch (N, C, T, V, M), one sequence after another."""
-    return np.stack([extreme_view(sequence, pairs, rng) for sequence in x]).astype(np.float32)
+    """Make extreme views of a batch (N, C, T, V, M)."""
+    return view_loop(x, lambda sequence: extreme_view(sequence, pairs, rng))

@@ -39,14 +39,24 @@ def released_graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacenc
 
 def released_stgcn(encoder: STGCN, x: Tensor) -> Tensor:
     """Encode (N, C, T, V, M) to (N, D), all bodies averaged."""
+    return released_pool(released_feature_map(encoder, x), x.shape[-1])
+
+
+def released_feature_map(encoder: STGCN, x: Tensor) -> Tensor:
+    """Map (N, C, T, V, M) to the last feature map (N * M, D, T', V)."""
     samples, coordinates, frames, joints, bodies = x.shape
     flat = x.permute(0, 4, 3, 1, 2).contiguous().view(samples * bodies, joints * coordinates, frames)
     flat = encoder.data_bn(flat).view(samples, bodies, joints, coordinates, frames)
-    out = flat.permute(0, 1, 3, 4, 2).contiguous().view(samples * bodies, coordinates, frames, joints)
+    out: Tensor = flat.permute(0, 1, 3, 4, 2).contiguous().view(samples * bodies, coordinates, frames, joints)
     for block in encoder.blocks:
         out = _block(_a(STGCNBlock, block), out)
-    pooled = F.avg_pool2d(out, out.shape[2:])
-    return pooled.view(samples, bodies, -1).mean(1)
+    return out
+
+
+def released_pool(feature_map: Tensor, bodies: int) -> Tensor:
+    """Average a feature map (N * M, D, T', V) over frames and joints, then over all bodies."""
+    pooled: Tensor = F.avg_pool2d(feature_map, feature_map.shape[2:])
+    return pooled.view(-1, bodies, feature_map.shape[1]).mean(1)
 
 
 def _block(block: STGCNBlock, x: Tensor) -> Tensor:
