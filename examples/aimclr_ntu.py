@@ -7,7 +7,7 @@ The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it wit
 Real data: prepare it once (``python -m skelcontrast.data prepare ntu60 RAW FOLDER``), then
 ``--data FOLDER --protocol xsub``. Also ``--dataset utd-mhad`` (a folder of .mat files) and ``--dataset official-npy``
 (the authors' pre-processed folder). Interrupted runs go on with ``--resume``. Small data wants other settings than NTU:
-see ``docs/guide/utd_mhad.md``.
+see ``docs/guide/small_data.md``.
 """
 
 import argparse

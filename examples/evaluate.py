@@ -48,10 +48,8 @@ def read_settings(folder: Path) -> argparse.Namespace:
     """The arguments that a run was started with."""
     path = folder / "settings.json"
     if not path.exists():
-        raise SystemExit(
-            f"evaluate.py: {folder} has no settings.json, so it is not the folder of a run, or of one that was made "
-            "before runs kept their settings: start that one again with its arguments and --resume."
-        )
+        problem = "has no settings.json, so it is not the folder of a run" if folder.exists() else "does not exist"
+        raise SystemExit(f"evaluate.py: {folder} {problem}.")
     args = pretraining.parse(["--resume"])  # arguments that are newer than the run have their defaults
     vars(args).update(json.loads(path.read_text()))
     args.data, args.out = None if args.data is None else Path(args.data), folder

@@ -41,12 +41,16 @@ class Budget(NamedTuple):
     """Epochs of Table 3."""
     finetune: tuple[int, float]
     """Epochs and learning rate of finetuning and of training from scratch."""
+    semi: tuple[int, float]
+    """The same with few labels, where an epoch has few steps."""
     aimclr: str
     """What stands for AimCLR outside of Table 1."""
 
 
 BUDGETS = {
-    "paper": Budget(300, ("--batch-size", "128", "--lr", "0.1"), (100, 150, 200, 300), (100, 0.1), "aimclr"),
+    "paper": Budget(
+        300, ("--batch-size", "128", "--lr", "0.1"), (100, 150, 200, 300), (100, 0.1), (100, 0.1), "aimclr"
+    ),
     # What was found for a few hundred clips, see docs/guide/small_data.md; mining costs accuracy there.
     "small": Budget(
         30,
@@ -55,7 +59,8 @@ BUDGETS = {
             *("--dropout", "0", "--momentum", "0.99", "--eval-every", "3"),
         ),
         (10, 15, 20, 30),
-        (30, 0.1),
+        (30, 0.02),
+        (200, 0.02),
         "aimclr-no-mining",
     ),
 }

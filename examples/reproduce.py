@@ -157,7 +157,8 @@ def measured(
     trained = row not in UNTRAINED
     if not (folder / (name if trained else "settings.json")).exists():
         return None
-    finetune = BUDGETS[args.budget].finetune if protocol.startswith(("finetune", "semi")) else None
+    budget = BUDGETS[args.budget]
+    finetune = {"finetune": budget.finetune, "semi": budget.semi}.get(protocol.partition(" ")[0])
     of = hashlib.sha256((folder / name).read_bytes()).hexdigest() if trained else "untrained"
     key = f"{stream}-{Path(name).stem if trained else 'untrained'}-{protocol.replace(' ', '').replace('%', '')}.pt"
     kept, about = folder / "evaluated" / key, {"of": of, "finetune": finetune}
@@ -246,7 +247,7 @@ def draw(args: argparse.Namespace, name: str, rows: Sequence[Row], path: Path) -
     if name == "3":
         logs = {titles[row.name]: [list(log) for log in by_seed(row)] for row in rows if any(row.cells.values())}
         if logs:
-            viz.plot_runs(logs, value="accuracy").savefig(path, dpi=110)
+            viz.plot_runs(logs, value="fused").savefig(path, dpi=110)
         return bool(logs)
     if name == "figure 3":
         bars = {titles[row.name]: {column: held for (column, _), held in row.cells.items() if held} for row in rows}
@@ -259,7 +260,7 @@ def by_seed(row: Row) -> Iterator[list[dict[str, float]]]:
     """The curves of Table 3, a log per seed, by the first protocol."""
     columns = {int(column): values for (column, protocol), values in row.cells.items() if protocol == "exact"}
     for seed in range(min(map(len, columns.values()))):
-        yield [{"epoch": float(epoch), "accuracy": values[seed]} for epoch, values in columns.items()]
+        yield [{"epoch": float(epoch), "fused": values[seed]} for epoch, values in columns.items()]
 
 
 def draw_embedding(args: argparse.Namespace, titles: dict[str, str], path: Path) -> bool:

@@ -100,8 +100,10 @@ def test_runs_that_cannot_be_evaluated(
     with pytest.raises(SystemExit, match=r"two of the runs hold the stream 'joint'; give one of each\."):
         script.main([folder, folder, "--protocol", "knn"])
     (tmp_path / "run" / "settings.json").rename(tmp_path / "settings.json")
-    with pytest.raises(SystemExit, match=r"has no settings.json, so it is not the folder of a run"):
+    with pytest.raises(SystemExit, match=r"has no settings.json, so it is not the folder of a run\."):
         script.main([folder])
+    with pytest.raises(SystemExit, match=r"nowhere does not exist\."):
+        script.main([str(tmp_path / "nowhere")])
     (tmp_path / "settings.json").rename(tmp_path / "run" / "settings.json")
     with pytest.raises(SystemExit):
         script.main([folder, "--protocol", "knn", "--classes"])

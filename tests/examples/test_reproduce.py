@@ -17,7 +17,7 @@ TINY = ("--frames", "8", "--width", "2", "--embedding", "8", "--batch-size", "8"
 def script(example: LoadExample, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the script with a budget that is done in a moment."""
     module = example("reproduce")
-    tiny = module.Budget(2, TINY, (1, 2), (1, 0.1), "aimclr-no-mining")
+    tiny = module.Budget(2, TINY, (1, 2), (1, 0.1), (1, 0.1), "aimclr-no-mining")
     monkeypatch.setitem(module.BUDGETS, "small", tiny)
     return module
 

@@ -29,8 +29,11 @@ def new_figure(owner: str, width: float, height: float) -> "Figure":
     """Return an empty figure, in inches, that belongs to no window and to no global state."""
     require(owner, "matplotlib")
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    # Room for letters that come out larger where the figure is saved at another resolution.
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08)
+    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout=layout)
 
 
 def cycle(count: int) -> list[str]:
