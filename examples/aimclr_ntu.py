@@ -15,14 +15,15 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from tqdm import tqdm
 
 from skelcontrast import augment, checkpoint, evaluation, losses, methods, nn
+from skelcontrast.cuda_graph import CapturedStep
 from skelcontrast.data import (
     SkeletonDataset,
     SkeletonLoader,
@@ -33,6 +34,8 @@ from skelcontrast.data import (
 )
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, Stream, to_stream
+
+Step: TypeAlias = Callable[[torch.Tensor, torch.Generator], dict[str, torch.Tensor]]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -72,12 +75,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=0)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--bf16", action="store_true", help="bfloat16 autocast; losses stay float32")
+    add("--fast", action="store_true", help="a step is launched as a whole, as a CUDA graph")
     add("--out", type=Path, default=Path("runs/aimclr"), help="folder for log, checkpoint and result")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = parser.parse_args(argv)
     args.dataset = args.dataset or ("synthetic" if args.data is None else "prepared")
     if args.dataset != "synthetic" and args.data is None:
         parser.error(f"--dataset {args.dataset} needs --data FOLDER")
+    if args.fast and not args.device.startswith("cuda"):
+        parser.error(f"--fast needs a CUDA device, got --device {args.device}")
     if not args.resume and (args.out / "last.pt").exists():
         parser.error(f"{args.out} holds a run: pass --resume to go on with it, or another --out")
     return args
@@ -202,40 +208,60 @@ def health(
     return found
 
 
+def training_step(
+    model: methods.AimCLR | methods.SkeletonCLR, layout: SkeletonLayout, args: argparse.Namespace, epoch: int
+) -> Step:
+    """What is done with a batch, up to the gradients; the terms of the loss come back and stay on the device."""
+    normal, extreme = build_views(args, layout)
+    use_extreme, mine = stage(args, epoch)
+
+    def step(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        # Each view has its own draws; all of them follow from (seed, epoch, step).
+        query, key = (to_stream(normal(x, generator), args.stream, layout) for _ in range(2))
+        hard = to_stream(extreme(x, generator), args.stream, layout) if use_extreme else None
+        model.momentum_update()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=args.bf16):
+            keys, loss = embed_and_compare(model, query, key, hard, mine=mine)
+        loss.total.backward()
+        model.enqueue(keys)
+        return {name: term.detach() for name, term in loss._asdict().items() if term is not None}
+
+    return step
+
+
+def stage(args: argparse.Namespace, epoch: int) -> tuple[bool, bool]:
+    """Whether an epoch trains on the extreme view, and whether it mines neighbours."""
+    return args.method == "aimclr" and epoch >= args.extreme_from, epoch >= args.mine_from
+
+
 def train_epoch(
     model: methods.AimCLR | methods.SkeletonCLR,
     optimizer: torch.optim.Optimizer,
     loader: SkeletonLoader,
     args: argparse.Namespace,
     epoch: int,
+    captured: dict[tuple[bool, bool], Step] | None = None,
 ) -> dict[str, float]:
     """One epoch; returns the mean of each loss term. Losses stay on the device until the epoch ends."""
-    layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
-    normal, extreme = build_views(args, layout)
-    use_extreme = args.method == "aimclr" and epoch >= args.extreme_from
-    mine = epoch >= args.mine_from
+    step = training_step(model, loader.dataset.layout or NTU_RGBD_25, args, epoch)
     terms: list[dict[str, torch.Tensor]] = []
     seen: list[torch.Tensor] = []
     model.train()
     loader.set_epoch(epoch)
     for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
-        # Each view has its own draws; all of them follow from (seed, epoch, step).
-        query, key = (to_stream(normal(batch.x, batch.generator), args.stream, layout) for _ in range(2))
-        hard = to_stream(extreme(batch.x, batch.generator), args.stream, layout) if use_extreme else None
-        model.momentum_update()
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
-            keys, loss = embed_and_compare(model, query, key, hard, mine=mine)
+        if captured is not None:  # with --fast the step of a training stage is recorded once, as a CUDA graph
+            if stage(args, epoch) not in captured:
+                captured[stage(args, epoch)] = CapturedStep(step, batch.x, model)
+            step = captured[stage(args, epoch)]
         optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
+        terms.append(step(batch.x, batch.generator))
         optimizer.step()
-        model.enqueue(keys)
         seen.append(batch.rows)
-        terms.append({name: term.detach() for name, term in loss._asdict().items() if term is not None})
     curves = {name: torch.stack([step[name] for step in terms]).cpu() for name in terms[0]}
     if not curves["total"].isfinite().all():
-        step = int((~curves["total"].isfinite()).nonzero()[0])
+        first = int((~curves["total"].isfinite()).nonzero()[0])
         raise FloatingPointError(
-            f"the loss is {curves['total'][step]} at epoch {epoch + 1}, step {step + 1}; the checkpoint of the epoch "
+            f"the loss is {curves['total'][first]} at epoch {epoch + 1}, step {first + 1}; the checkpoint of the epoch "
             f"before is kept in {args.out}. A lower --lr or a longer --warmup usually helps."
         )
     means = {name: float(curve.mean()) for name, curve in curves.items()}
@@ -266,7 +292,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     model = build_model(args, train).to(args.device)
     clips = train.to(args.device) if args.resident else train
     loader = SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
-    optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(
+        model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4, fused=args.fast or None
+    )
+    captured: dict[tuple[bool, bool], Step] | None = {} if args.fast else None
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
     records: list[dict[str, float]] = []
@@ -281,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     for epoch in range(len(records), args.epochs):
         start = time.perf_counter()
         record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"]}
-        record |= train_epoch(model, optimizer, loader, args, epoch)
+        record |= train_epoch(model, optimizer, loader, args, epoch, captured)
         schedule.step()
         if evaluates(args, epoch):
             record["knn"] = knn_accuracy(*evaluate(model.encoder, train, test, args.stream), k=1)

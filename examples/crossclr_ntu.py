@@ -36,6 +36,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-context", action="store_true", help="leave the products of similarities out of the loss")
     own, rest = parser.parse_known_args(argv)
     args = pretraining.parse(["--method", "skeletonclr", "--out", "runs/crossclr", *rest])
+    if args.fast:
+        parser.error("--fast is for aimclr_ntu.py only")
     args.streams, args.context = tuple(own.streams), not own.no_context
     return args
 

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"skeleton", "augment", "nn", "data", "memory", "moco", "losses"},
     "evaluation": {"skeleton", "data"},
     "checkpoint": set(),
+    "cuda_graph": set(),
     "kernels": set(),
     "viz": {"skeleton", "augment"},
 }

@@ -123,6 +123,9 @@ def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: p
     with pytest.raises(SystemExit):
         loop.main(["--dataset", "utd-mhad"])
     assert "--dataset utd-mhad needs --data FOLDER" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        loop.main(["--fast", "--device", "cpu", "--out", str(tmp_path)])
+    assert "--fast needs a CUDA device, got --device cpu" in capsys.readouterr().err
     (tmp_path / "last.pt").touch()
     with pytest.raises(SystemExit):
         loop.main([*QUICK, "--out", str(tmp_path)])

@@ -1,0 +1,118 @@
+"""A training step as a CUDA graph: recorded once, then started by a single call."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from skelcontrast import _check
+
+__all__ = ["CapturedStep"]
+OWNER = "CapturedStep"
+
+
+class CapturedStep:
+    """A training step, without the optimiser, that the device repeats without being told each of its operations.
+
+    A step of these small encoders is some thousand short operations, and a GPU waits for the next one much of the time.
+    A captured step is launched as a whole. It computes what the plain step does, from the same random numbers.
+
+    The step is run a few times first, and everything that this changed in `module` is put back. Parameters keep the
+    gradients that the graph writes to: use any optimiser between the calls, with any schedule.
+
+    Args:
+        step: From a batch and a generator, to be drawn from, to named results, such as the terms of the loss. It calls
+            ``backward``, and everything else that belongs to a step but the optimiser: augmentation, momentum update,
+            enqueue. It must not wait for the device, and always do the same operations: capture anew for another
+            training stage.
+        x: A batch on a CUDA device. All later ones have its shape and dtype.
+        module: What the step trains and changes.
+        warmup: Runs before the capture, at least 1.
+
+    Raises:
+        TypeError: If `x` is not a floating-point tensor.
+        ValueError: If `x` is not on a CUDA device, if `warmup` is below 1, or if a later batch has another shape,
+            dtype or device.
+
+    Example:
+        Stage two of AimCLR; on a CPU the step itself is called instead:
+
+        >>> from skelcontrast import augment, methods, nn, skeleton
+        >>> layout = skeleton.NTU_RGBD_25
+        >>> encoder = nn.STGCN(layout, channels=(4, 8), strides=(1, 2), dropout=0.0)
+        >>> model = methods.AimCLR(encoder, nn.ProjectionHead(8, 4), queue_size=8)
+        >>> normal, extreme = augment.normal(), augment.extreme(layout)
+        >>> def step(x, generator):
+        ...     model.momentum_update()
+        ...     views = model.embed(*(view(x, generator) for view in (normal, normal, extreme)))
+        ...     loss = model.loss(views, mine=True)
+        ...     loss.total.backward()
+        ...     model.enqueue(views.key)
+        ...     return {"total": loss.total.detach()}
+        >>> x, generator = torch.randn(4, 3, 8, 25, 1), torch.Generator().manual_seed(0)
+        >>> take = CapturedStep(step, x, model) if x.is_cuda else step
+        >>> optimizer = torch.optim.SGD(model.query_parameters(), lr=0.01)
+        >>> bool(take(x, generator)["total"] > 0)
+        True
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Tensor, torch.Generator], Mapping[str, Tensor]],
+        x: Tensor,
+        module: nn.Module,
+        *,
+        warmup: int = 3,
+    ) -> None:
+        _check.tensor(OWNER, "x", x)
+        _check.integer(OWNER, "warmup", warmup, 1)
+        if not x.is_cuda:
+            _check.fail(OWNER, "x", "be on a CUDA device", str(x.device), hint="Elsewhere call the step itself.")
+        self._x, self._generator = x.clone(), torch.Generator(x.device)
+        self._parameters = list(module.parameters())
+        changed = [*self._parameters, *module.buffers()]
+        before = [tensor.detach().clone() for tensor in changed]
+        self._graph = torch.cuda.CUDAGraph()
+        self._graph.register_generator_state(self._generator)
+        with torch.cuda.device(x.device), torch.random.fork_rng([x.device]):
+            self._warm_up(step, warmup)
+            with torch.cuda.graph(self._graph):
+                self._results = dict(step(self._x, self._generator))
+        self._gradients = [parameter.grad for parameter in self._parameters]
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+
+    def _warm_up(self, step: Callable[[Tensor, torch.Generator], object], runs: int) -> None:
+        """Let libraries set themselves up, on a stream of its own as capture wants it; leaves no gradient behind."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(runs):
+                step(self._x, self._generator)
+                self._set_gradients([None] * len(self._parameters))
+        torch.cuda.current_stream().wait_stream(side)
+
+    def _set_gradients(self, gradients: list[Tensor | None]) -> None:
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Repeat the step on another batch.
+
+        Args:
+            x: The batch; it is copied.
+            generator: Says, with its state, what is drawn. It is not advanced.
+
+        Returns:
+            The step's results, as tensors of their own.
+        """
+        expected, got = (f"{list(of.shape)} of {of.dtype} on {of.device}" for of in (self._x, x))
+        if expected != got:
+            _check.fail(OWNER, "x", f"be as it was captured, {expected}", got, hint="Capture anew for other batches.")
+        self._x.copy_(x)
+        self._generator.set_state(generator.get_state())
+        self._set_gradients(self._gradients)
+        self._graph.replay()
+        return {name: result.clone() for name, result in self._results.items()}

@@ -1,0 +1,81 @@
+"""A captured step computes what the plain one does; elsewhere than on CUDA it says so."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from skelcontrast import augment
+from skelcontrast.cuda_graph import CapturedStep
+from skelcontrast.methods import AimCLR
+from skelcontrast.nn import STGCN, ProjectionHead
+from skelcontrast.skeleton import NTU_RGBD_25
+
+
+def train(*, capture: bool, steps: int) -> tuple[list[float], dict[str, Tensor]]:
+    """Return the loss of every step and the model's state, with a rate that changes on the way."""
+    torch.manual_seed(0)
+    encoder = STGCN(NTU_RGBD_25, channels=(8, 16), strides=(1, 2), dropout=0.5)
+    model = AimCLR(encoder, ProjectionHead(16, 8), queue_size=64, momentum=0.9).to("cuda")
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    normal, extreme = augment.normal(), augment.extreme(NTU_RGBD_25)
+
+    def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        model.momentum_update()
+        views = model.embed(*(view(x, generator) for view in (normal, normal, extreme)))
+        loss = model.loss(views, mine=True).total
+        loss.backward()
+        model.enqueue(views.key)
+        return {"total": loss.detach()}
+
+    clips = torch.randn(steps, 8, 3, 16, 25, 2, generator=torch.Generator().manual_seed(1)).to("cuda")
+    take = CapturedStep(step, clips[0], model) if capture else step
+    torch.manual_seed(2)  # dropout's
+    losses = []
+    for number, x in enumerate(clips):
+        optimizer.param_groups[0]["lr"] = 0.05 / (1 + number // 5)
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(take(x, torch.Generator("cuda").manual_seed(number))["total"])
+        optimizer.step()
+    return torch.stack(losses).tolist(), model.state_dict()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_captured_and_plain_steps_agree() -> None:
+    (plain, state), (captured, state_captured) = (train(capture=capture, steps=20) for capture in (False, True))
+    assert captured == pytest.approx(plain, rel=1e-3)
+    assert len(set(captured)) == 20, "a step was repeated"
+    for name, value in state.items():
+        torch.testing.assert_close(state_captured[name], value, rtol=1e-2, atol=1e-3, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_another_batch_is_refused() -> None:
+    linear, x = torch.nn.Linear(3, 1).cuda(), torch.ones(2, 3, device="cuda")
+
+    def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        loss = linear(x).sum()
+        loss.backward()
+        return {"total": loss.detach()}
+
+    take = CapturedStep(step, x, linear)
+    with pytest.raises(ValueError, match=r"`x` must be as it was captured, \[2, 3\] of torch\.float32 on cuda:0, got"):
+        take(torch.ones(3, 3, device="cuda"), torch.Generator("cuda"))
+
+
+def never(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    raise AssertionError("the step was run")
+
+
+@pytest.mark.parametrize(
+    ("x", "warmup", "error", "message"),
+    [
+        (torch.ones(2, 3), 3, ValueError, "CapturedStep: `x` must be on a CUDA device, got cpu. Elsewhere call"),
+        (torch.ones(2, 3), 0, ValueError, "CapturedStep: `warmup` must be"),
+        (torch.ones(2, 3, dtype=torch.long), 3, TypeError, "CapturedStep: `x` must be floating point"),
+    ],
+)
+def test_what_cannot_be_captured_is_refused(x: Tensor, warmup: int, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        CapturedStep(never, x, torch.nn.Linear(3, 1), warmup=warmup)
