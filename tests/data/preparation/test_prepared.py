@@ -170,7 +170,7 @@ def test_files_that_do_not_belong_together(folder: Path, tmp_path: Path) -> None
     good = {path: path.read_bytes() for path in (cached, positions, table, folder / "report.json")}
 
     cached.write_bytes(good[cached][:-400])
-    broken(f"open_prepared: `{cached}` must be a whole .npy file, got an error on reading it")
+    broken(f"open_prepared: `{cached}` must be a whole .npy file of numbers, got an error on reading it")
     np.save(cached, np.zeros((57, 3, 5, 25, 2), np.float32))
     broken(f"`{cached}` must hold (57, 3, 6, 25, 2) of float32, got (57, 3, 5, 25, 2) of float32. It is not of this")
     np.save(cached, np.zeros((57, 3, 6, 25, 2), np.float32))

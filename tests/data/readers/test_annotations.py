@@ -147,7 +147,7 @@ FORM = "must hold a dict with the keys 'split' and 'annotations', or a list of a
         ([GOOD], {"a": "v0"}, f"{LISTS}'v0' under 'a'."),
         ([GOOD], {1: ["v0"]}, f"{LISTS}a value of type list under 1."),
         ([GOOD], {"a": np.array("v0")}, f"{LISTS}an array of <U2 and shape () under 'a'."),
-        ([GOOD], {"a": [0]}, "must hold names in split 'a', got 0."),
+        ([GOOD], {"a": [0]}, "must hold names in its split 'a', got 0."),
         ([GOOD], {"a": ["v0", "v0"]}, "must name each sequence once in its split 'a', got 'v0' twice."),
     ],
 )  # fmt: skip

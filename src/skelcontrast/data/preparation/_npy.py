@@ -9,6 +9,7 @@ import numpy as np
 from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
+from skelcontrast.data.readers._reading import map_npy
 
 HEADER = 128
 """Bytes in front of the numbers: known before it is known how many there will be."""
@@ -29,12 +30,9 @@ def open_npy(owner: str, path: Path, shape: Sequence[int], dtype: str) -> Array:
         OSError: If it cannot be opened.
         SkeletonFormatError: If it is broken or holds another array.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise SkeletonFormatError(owner, path, "be a whole .npy file", f"an error on reading it: {error}") from None
-    if not isinstance(array, np.ndarray) or array.shape != tuple(shape) or array.dtype != np.dtype(dtype):
-        got = f"{_check.show(array.shape)} of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+    array = map_npy(owner, path)
+    if array.shape != tuple(shape) or array.dtype != np.dtype(dtype):
+        got = f"{_check.show(array.shape)} of {array.dtype}"
         hint = "It is not of this folder."
         raise SkeletonFormatError(owner, path, f"hold {_check.show(shape)} of {dtype}", got, hint=hint)
     return array

@@ -8,7 +8,9 @@ from typing import NamedTuple, TextIO
 
 from skelcontrast.data.clip import SkeletonFormatError
 from skelcontrast.data.preparation.protocols import Part
+from skelcontrast.data.readers._reading import brief
 
+DIGITS = 18  # of a number, at most
 MAY_BE_UNKNOWN = {"subject", "camera", "setup", "replication"}
 
 
@@ -47,20 +49,25 @@ def read_table(owner: str, path: Path, protocols: Sequence[str]) -> Iterator[Sam
     columns = [*SampleRow._fields[:-1], *protocols]
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
-        if next(lines, None) != columns:
-            raise SkeletonFormatError(owner, path, f"have the columns {','.join(columns)}", "others", line=1)
-        for fields in lines:
-            if len(fields) != len(columns):
-                raise SkeletonFormatError(owner, path, f"have {len(columns)} fields", len(fields), line=lines.line_num)
-            yield _row(owner, path, lines.line_num, fields)
+        try:
+            if next(lines, None) != columns:
+                raise SkeletonFormatError(owner, path, f"have the columns {','.join(columns)}", "others", line=1)
+            for fields in lines:
+                if len(fields) != len(columns):
+                    must = f"have {len(columns)} fields"
+                    raise SkeletonFormatError(owner, path, must, len(fields), line=lines.line_num)
+                yield _row(owner, path, lines.line_num, fields)
+        except (UnicodeDecodeError, csv.Error) as error:
+            got = f"an error on reading it: {error}"
+            raise SkeletonFormatError(owner, path, "be a table in UTF-8", got, line=lines.line_num + 1) from None
 
 
 def _row(owner: str, path: Path, line: int, fields: list[str]) -> SampleRow:
     numbers: dict[str, int | None] = {}
     for column, field in zip(SampleRow._fields[1:-1], fields[1:], strict=False):
         unknown = field == "" and column in MAY_BE_UNKNOWN
-        if not unknown and not (field.isascii() and field.isdecimal()):
-            raise SkeletonFormatError(owner, path, f"have a number from 0 as {column}", repr(field), line=line)
+        if not unknown and not (field.isascii() and field.isdecimal() and len(field) <= DIGITS):
+            raise SkeletonFormatError(owner, path, f"have a number from 0 as {column}", brief(field), line=line)
         numbers[column] = None if unknown else int(field)
     parts = fields[len(SampleRow._fields) - 1 :]
     if any(part not in ("train", "test", "") for part in parts):

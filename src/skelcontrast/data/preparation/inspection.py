@@ -101,7 +101,8 @@ def inspect_prepared(folder: Path | str) -> Inspection:
     for start in range(0, len(prepared.positions), FRAMES_AT_ONCE):
         part: Array = prepared.positions[start : start + FRAMES_AT_ONCE].reshape(-1, prepared.positions[0].size)
         finite = np.isfinite(part)
-        zero += int((~part.any(axis=1)).sum())
+        with np.errstate(invalid="ignore"):  # some kinds of NaN say so when they are compared
+            zero += int((~part.any(axis=1)).sum())
         non_finite += int((~finite.all(axis=1)).sum())
         largest = max(largest, float(np.abs(part, where=finite, out=np.zeros_like(part)).max()))
     of_class = Counter(row.label for row in rows)

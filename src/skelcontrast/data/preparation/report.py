@@ -98,12 +98,17 @@ class PreparationReport:
                 "layout": _layout(content["layout"]),
                 "shape": tuple(content["shape"]),
                 "counts": {name: SplitCount(**count) for name, count in content["counts"].items()},
-                "published": {name: count and SplitCount(**count) for name, count in content["published"].items()},
+                "published": {
+                    name: None if count is None else SplitCount(**count) for name, count in content["published"].items()
+                },
                 "skipped": tuple(SkippedSample(**one) for one in content["skipped"]),
-                "class_names": content["class_names"] and tuple(content["class_names"]),
+                "class_names": None if content["class_names"] is None else tuple(content["class_names"]),
             }
+            made["checksums"] = dict(content["checksums"])
+            if content["dtype"] not in ("float32", "float16"):
+                raise KeyError("dtype")
             return cls(**made)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             must = f"be a report of `prepare`, format {FORMAT}"
             raise SkeletonFormatError(owner, path, must, f"an error on reading it: {error!r}") from None
 

@@ -1,6 +1,8 @@
-"""What the readers of files share: text, short words about values, and clips whose every number was checked."""
+"""What the readers of files share: text, mapped arrays, short words about values, and checked clips."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from skelcontrast.data.clip import NOBODY, SkeletonClip, SkeletonFormatError
 from skelcontrast.skeleton import SkeletonLayout
 
 SHOWN = 40  # characters of a text that an error repeats
+LARGEST_LABEL = 10**6
 
 
 def read_ascii(owner: str, path: Path) -> str:
@@ -20,6 +23,38 @@ def read_ascii(owner: str, path: Path) -> str:
         got = f"the byte 0x{content[position]:02x}"
         raise SkeletonFormatError(owner, path, "be plain text (ASCII)", got, line=line)
     return content.decode("ascii").replace("\r\n", "\n")
+
+
+def map_npy(owner: str, path: Path) -> Array:
+    """Map the array in a `.npy` file into memory, read-only, once the file is found to be as long as it says.
+
+    `open_memmap` knows no pickles: an array of objects is refused like any other broken file.
+    """
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, OverflowError, TokenError) as error:  # the last two from headers beyond all measure
+        got = f"an error on reading it: {error}"
+        raise SkeletonFormatError(owner, path, "be a whole .npy file of numbers", got) from None
+
+
+def label(owner: str, path: Path, value: object, where: str) -> int:
+    """Return a class, an integer from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < LARGEST_LABEL:
+        got = brief(int(value) if isinstance(value, np.integer) else value)
+        raise SkeletonFormatError(owner, path, f"hold a class from 0 {where}", got)
+    return int(value)
+
+
+def different_names(owner: str, path: Path, names: Iterable[object], where: str) -> tuple[str, ...]:
+    """Return names, each a string and none twice."""
+    seen: dict[str, None] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise SkeletonFormatError(owner, path, f"hold names in its {where}", brief(name))
+        if name in seen:
+            raise SkeletonFormatError(owner, path, f"name each sequence once in its {where}", f"{brief(name)} twice")
+        seen[name] = None
+    return tuple(seen)
 
 
 def brief(value: object) -> str:

@@ -12,13 +12,12 @@ from einops import rearrange
 from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.readers._reading import brief, clip_of, float32
+from skelcontrast.data.readers._reading import brief, clip_of, different_names, float32, label
 from skelcontrast.data.readers._unpickle import load_plain
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 
 OWNER = "read_annotations"
-LARGEST_LABEL = 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +85,7 @@ def read_annotations(
         file.refuse("hold a dict with the keys 'split' and 'annotations', or a list of annotations", brief(content))
     annotations = file.annotations(content["annotations"])
     names = tuple(file.name(annotation, index) for index, annotation in enumerate(annotations))
-    known = file.different(names, "annotations")
+    known = set(different_names(OWNER, file.path, names, "annotations"))
     listed = file.splits(content["split"])
     return Annotations(
         names=names,
@@ -124,11 +123,7 @@ class _File:
         return name
 
     def label(self, annotation: dict[object, object], name: str) -> int:
-        label = annotation.get("label")
-        if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < LARGEST_LABEL:
-            got = brief(int(label) if isinstance(label, np.integer) else label)
-            self.refuse(f"hold a class from 0 under 'label' in annotation {brief(name)}", got)
-        return int(label)
+        return label(OWNER, self.path, annotation.get("label"), f"under 'label' in annotation {brief(name)}")
 
     def splits(self, values: object) -> dict[str, tuple[str, ...]]:
         if not isinstance(values, dict):
@@ -138,20 +133,8 @@ class _File:
             plain = ids.tolist() if isinstance(ids, np.ndarray) and ids.ndim == 1 else ids
             if not isinstance(split, str) or not isinstance(plain, list | tuple):
                 self.refuse("hold lists of names under 'split'", f"{brief(plain)} under {brief(split)}")
-            for name in plain:
-                if not isinstance(name, str):
-                    self.refuse(f"hold names in split {brief(split)}", brief(name))
-            self.different(plain, f"split {brief(split)}")
-            found[split] = tuple(plain)
+            found[split] = different_names(OWNER, self.path, plain, f"split {brief(split)}")
         return found
-
-    def different(self, names: Sequence[str], where: str) -> set[str]:
-        seen: set[str] = set()
-        for name in names:
-            if name in seen:
-                self.refuse(f"name each sequence once in its {where}", f"{brief(name)} twice")
-            seen.add(name)
-        return seen
 
     def clip(self, annotation: dict[object, object], name: str) -> SkeletonClip:
         where = f" in annotation {brief(name)}"

@@ -2,19 +2,22 @@
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from skelcontrast import _check
 from skelcontrast.data._array import Array
-from skelcontrast.data._fields import integers, strings
+from skelcontrast.data.clip import SkeletonFormatError
 from skelcontrast.data.dataset import SkeletonDataset
+from skelcontrast.data.readers._reading import different_names, label, map_npy
 from skelcontrast.data.readers._unpickle import load_plain
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 
 OWNER = "read_official"
 NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(\..*)?")
+FLOATS = tuple(map(np.dtype, ("float16", "float32", "float64")))
 CHECKED_AT_ONCE = 256  # sequences of a memory-mapped file that are in memory while their values are checked
 
 
@@ -42,10 +45,11 @@ def read_official(
         A dataset (N, C, T, V, M) over the memory-mapped file.
 
     Raises:
-        TypeError: If `layout` is not a `SkeletonLayout`.
-        ValueError: If a file is missing or broken, holds NaN or infinity, has another number of joints than `layout`,
+        SkeletonFormatError: If a file is broken, holds NaN or infinity, has another number of joints than `layout`,
             the numbers of sequences, names and labels differ, names repeat, or the pickle refers to anything else
             than plain values. The message names the file.
+        TypeError: If `layout` is not a `SkeletonLayout`.
+        ValueError: If a file is missing.
 
     Example:
         A folder with two sequences of four frames.
@@ -77,56 +81,55 @@ def read_official(
 
 
 def _positions(path: Path, layout: SkeletonLayout) -> Array:
-    data = _load_array(path, mapped=True)
+    data = _array(path)
     must = f"hold sequences (N, C, T, {layout.num_joints}, M) for layout '{layout.name}'"
     if data.ndim != 5 or data.shape[3] != layout.num_joints or 0 in data.shape:
-        _check.fail(OWNER, str(path), must, _check.show(data.shape))
-    if data.dtype.kind != "f":
-        _check.fail(OWNER, str(path), "hold floating point", data.dtype)
+        _refuse(path, must, _check.show(data.shape))
+    if data.dtype not in FLOATS:
+        _refuse(path, "hold float16, float32 or float64 in this machine's byte order", data.dtype)
     return data
 
 
-def _labels(folder: Path, part: str, count: int) -> tuple[tuple[str, ...], Array]:
+def _labels(folder: Path, part: str, count: int) -> tuple[tuple[str, ...], list[int]]:
     path = folder / f"{part}_label.pkl"
     if path.is_file():
         pair = load_plain(OWNER, path)
         if not (isinstance(pair, tuple | list) and len(pair) == 2):
             got = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, tuple | list) else type(pair).__name__
-            _check.fail(OWNER, str(path), "hold a pair (names, labels)", got)
+            _refuse(path, "hold a pair (names, labels)", got)
         names, labels = _plain_list(path, "names", pair[0]), _plain_list(path, "labels", pair[1])
     else:
         path = folder / f"{part}_label.npy"
         if not path.is_file():
             _check.fail(OWNER, "folder", f"hold {part}_label.pkl or {part}_label.npy", f"neither in {folder}")
-        labels = _load_array(path).tolist()
-        if not isinstance(labels, list):
-            _check.fail(OWNER, str(path), "hold one label per sequence", repr(labels))
+        array = _array(path)
+        if array.ndim != 1:
+            _refuse(path, "hold one label per sequence", _check.show(array.shape))
+        labels = array.tolist()
         names = [f"{part}_{index}" for index in range(count)]
     for what, values in (("names", names), ("labels", labels)):
         if len(values) != count:
             must = f"hold one of its {what} for each of the {count} sequences of {part}_position.npy"
-            _check.fail(OWNER, str(path), must, f"{len(values)} {what}")
-    return strings(OWNER, f"names in {path}", names), integers(OWNER, f"labels in {path}", labels).numpy()
+            _refuse(path, must, f"{len(values)} {what}")
+    classes = [label(OWNER, path, value, f"as label {place}") for place, value in enumerate(labels)]
+    return different_names(OWNER, path, names, "list of names"), classes
 
 
 def _plain_list(path: Path, what: str, values: object) -> list[object]:
     plain = values.tolist() if isinstance(values, np.ndarray) else values
     if not isinstance(plain, list | tuple):
-        _check.fail(OWNER, str(path), f"hold its {what} in a list or an array", type(values).__name__)
+        _refuse(path, f"hold its {what} in a list or an array", type(values).__name__)
     return list(plain)
 
 
-def _load_array(path: Path, *, mapped: bool = False) -> Array:
+def _array(path: Path) -> Array:
     if not path.is_file():
         _check.fail(OWNER, "folder", f"hold {path.name}", f"none in {path.parent}")
-    try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        message = f"{OWNER}: `{path}` must be a whole .npy file of numbers, got an error on reading it: {error}"
-        raise ValueError(message) from error
-    if not isinstance(array, np.ndarray):
-        _check.fail(OWNER, str(path), "be one .npy array", type(array).__name__)
-    return array
+    return map_npy(OWNER, path)
+
+
+def _refuse(path: Path, must: str, got: object) -> NoReturn:
+    raise SkeletonFormatError(OWNER, path, must, got)
 
 
 def _check_finite(path: Path, data: Array) -> None:
@@ -134,4 +137,4 @@ def _check_finite(path: Path, data: Array) -> None:
         finite = np.isfinite(data[start : start + CHECKED_AT_ONCE]).all(axis=(1, 2, 3, 4))
         if not finite.all():
             sequence = start + int(np.argmin(finite))
-            _check.fail(OWNER, str(path), "hold finite numbers only", f"NaN or infinity in sequence {sequence}")
+            _refuse(path, "hold finite numbers only", f"NaN or infinity in sequence {sequence}")
