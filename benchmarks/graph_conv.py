@@ -7,23 +7,33 @@ python -m benchmarks.graph_conv --json result.json   also as numbers in a file
 
 Float32, gradients in everything. The released forms are a 1x1 convolution and an einsum, and a convolution over frames,
 both on contiguous features; ours have theirs channels-last, as inside `STGCN`. Layers that are alike are timed once and
-count as often as they occur.
+count as often as they occur. The work counted is that of the order of contraction with the fewest operations, of the
+direct convolution over frames (which the frequency domain goes below), and features and gradients moved once.
 """
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from tests.reference.stgcn import released_graph_conv, released_stgcn
 from torch import Tensor
 
-from benchmarks.layers import PARTS, Form, Timing, copy_rate, geometric_mean, measure_forms, print_head
-from benchmarks.measure import Clock, Spread, interleaved, speedup
+from benchmarks.forms import (
+    PARTS,
+    Binding,
+    Form,
+    Row,
+    geometric_mean,
+    measure_forms,
+    print_head,
+    print_row,
+    table,
+    whole_row,
+)
+from benchmarks.measure import Limits, Timing, Work, interleaved, peak_memory, save
 from skelcontrast.nn import STGCN, STGCNBlock, graph_conv, temporal_conv
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
@@ -36,27 +46,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=128, help="samples; each has two bodies")
     parser.add_argument("--encoder-batch", type=int, default=64, help="samples for the encoder, 0 for none")
     parser.add_argument("--frames", type=int, default=50, help="frames of a sample")
-    parser.add_argument("--repeats", type=int, default=7, help="how often each is timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--clock", choices=("wall", "cpu"), help="time passed, or computed (default with one thread)")
     parser.add_argument("--orders", nargs="*", default=ORDERS, choices=ORDERS, help="orders to time beside auto")
-    parser.add_argument("--json", type=Path, help="file for the numbers")
+    Timing.add_arguments(parser, repeats=7)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    clock: Clock = args.clock or ("cpu" if args.threads == 1 and device.type == "cpu" else "wall")
-    timing = Timing(args.repeats, device, clock)
+    timing = Timing.of(args)
+    limits = Limits.measure(timing)
 
-    settings = {name: getattr(args, name) for name in ("batch", "encoder_batch", "frames", "repeats", "threads")}
-    print(", ".join(f"{name} {value}" for name, value in settings.items()) + f", clock {clock}, {device.type}, float32")
-    result: dict[str, Any] = {**settings, "device": device.type, "clock": clock}
-    result["graph_conv"] = measure_graph_convs(2 * args.batch, args.frames, args.orders, timing)
-    result["temporal_conv"] = measure_temporal_convs(2 * args.batch, args.frames, timing)
+    settings = {"batch": args.batch, "encoder_batch": args.encoder_batch, "frames": args.frames, **timing.settings()}
+    print(", ".join(f"{name} {value}" for name, value in settings.items()) + f", float32\n{limits.show()}")
+    bodies = 2 * args.batch
+    tables = [
+        measure_graph_convs(bodies, args.frames, args.orders, timing, limits),
+        measure_temporal_convs(bodies, args.frames, timing, limits),
+    ]
     if args.encoder_batch:
-        result["encoder"] = measure_encoder(args.encoder_batch, args.frames, timing)
-    if args.json is not None:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        tables.append(measure_encoder(args.encoder_batch, args.frames, timing))
+    save(args.json, {**settings, "limits": limits._asdict(), "tables": tables})
 
 
 def blocks(frames: int) -> list[tuple[STGCNBlock, int]]:
@@ -69,37 +74,54 @@ def blocks(frames: int) -> list[tuple[STGCNBlock, int]]:
     return found
 
 
-def measure_graph_convs(bodies: int, frames: int, orders: Sequence[str], timing: Timing) -> dict[str, Any]:
-    """Measure every graph convolution, and say what share of the rate of a copy it moves its input and output at."""
-    rate, found = copy_rate(timing), []
-    print(f"\ngraph convolution; a copy moves {rate / 1e9:.1f} GB/s, read and written")
-    print_head()
-    graph, generator = adjacency(NTU_RGBD_25), torch.Generator().manual_seed(0)
+def graph_conv_values(
+    bodies: int, fan_in: int, fan_out: int, frames: int, graph: Tensor, device: torch.device
+) -> list[Tensor]:
+    """Draw features, weight and bias beside a graph (P, V, V)."""
+    P, V, _ = graph.shape
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(bodies, fan_in, frames, V, generator=generator)
+    weight = torch.randn(P, fan_out, fan_in, generator=generator) / fan_in**0.5
+    return [value.to(device) for value in (x, weight, torch.randn(P, fan_out, generator=generator), graph)]
+
+
+def graph_conv_work(bodies: int, fan_in: int, fan_out: int, frames: int, graph: Tensor) -> Work:
+    """Count forward and backward: three times the products of the cheapest order; x, y and their gradients."""
+    P, V, _ = graph.shape
+    sites = bodies * frames * V
+    project = P * fan_in * fan_out
+    products = min(project + P * V * fan_out, P * V * fan_in + project, V * fan_in * fan_out)
+    return Work(flops=3 * 2 * sites * products, moved=4 * sites * (3 * fan_in + 2 * fan_out))
+
+
+def graph_conv_forms(values: Sequence[Tensor], orders: Sequence[str] = ()) -> dict[str, Form]:
+    """Return the released form, what `auto` takes, and single orders of contraction."""
+    forms = {RELEASED: Form.of(released_graph_conv, values, torch.contiguous_format)}
+    forms[AUTO] = Form.of(graph_conv, values, torch.channels_last)
+    chosen = [order for order in ORDERS if order in orders]
+    return forms | {order: Form.of(partial(graph_conv, order=order), values, torch.channels_last) for order in chosen}
+
+
+def measure_graph_convs(
+    bodies: int, frames: int, orders: Sequence[str], timing: Timing, limits: Limits
+) -> dict[str, Any]:
+    """Measure every graph convolution of the encoder."""
+    print_head("Graph convolution")
+    graph, rows = adjacency(NTU_RGBD_25), []
     layers = Counter((block.gcn.in_channels, block.gcn.out_channels, given) for block, given in blocks(frames))
     for (fan_in, fan_out, given), count in layers.items():
-        x = torch.randn(bodies, fan_in, given, 25, generator=generator)
-        weight = torch.randn(3, fan_out, fan_in, generator=generator) / fan_in**0.5
-        bias = torch.randn(3, fan_out, generator=generator)
-        values = [value.to(timing.device) for value in (x, weight, bias, graph)]
-        forms = {RELEASED: Form.of(released_graph_conv, values, torch.contiguous_format)}
-        forms[AUTO] = Form.of(graph_conv, values, torch.channels_last)
-        for order in ORDERS:
-            if order in orders:
-                forms[order] = Form.of(partial(graph_conv, order=order), values, torch.channels_last)
-        least = 4 * bodies * given * 25 * (3 * fan_in + 2 * fan_out)  # x and y forward; x, dy and dx backward
-        measured = measure_forms(f"{fan_in}->{fan_out}, T {given}", count, forms, timing)
-        found += [{**entry, "share_of_copy": least / rate / entry["seconds"]["both"]["median"]} for entry in measured]
-    print_means(found, (AUTO, *(order for order in ORDERS if order in orders)))
-    shares = ", ".join(f"{entry['share_of_copy']:.0%}" for entry in found if entry["form"] == AUTO)
-    print(f"{AUTO}, share of the rate of a copy, layer by layer: {shares}")
-    return {"copy_bytes_per_second": rate, "layers": found}
+        values = graph_conv_values(bodies, fan_in, fan_out, given, graph, timing.device)
+        bound = Binding(graph_conv_work(bodies, fan_in, fan_out, given, graph), limits)
+        forms = graph_conv_forms(values, orders)
+        rows += measure_forms(f"{fan_in}->{fan_out}, T {given}", forms, timing, count=count, bound=bound)
+    means = print_means(rows, (AUTO, *(order for order in ORDERS if order in orders)))
+    return table(f"Graph convolution, {bodies} bodies", "layer", rows, geometric_means=means)
 
 
-def measure_temporal_convs(bodies: int, frames: int, timing: Timing) -> list[dict[str, Any]]:
+def measure_temporal_convs(bodies: int, frames: int, timing: Timing, limits: Limits) -> dict[str, Any]:
     """Measure every convolution over frames: as released, the same channels-last, in the frequency domain, and auto."""
-    print("\nconvolution over frames")
-    print_head()
-    found, generator = [], torch.Generator().manual_seed(0)
+    print_head("Convolution over frames")
+    rows, generator = [], torch.Generator().manual_seed(0)
     layers = Counter((block.gcn.out_channels, block.stride, given) for block, given in blocks(frames))
     for (channels, stride, given), count in layers.items():
         x = torch.randn(bodies, channels, given, 25, generator=generator)
@@ -112,20 +134,24 @@ def measure_temporal_convs(bodies: int, frames: int, timing: Timing) -> list[dic
             spectral = partial(temporal_conv, implementation="spectral")
             forms["spectral"] = Form.of(spectral, values, torch.channels_last)
         forms[AUTO] = Form.of(partial(temporal_conv, stride=stride), values, torch.channels_last)
-        found += measure_forms(f"{channels}, T {given}, stride {stride}", count, forms, timing)
-    print_means(found, [AUTO])
-    return found
+        made = bodies * 25 * -(-given // stride)
+        work = Work(3 * 2 * made * 9 * channels**2, 4 * channels * (3 * bodies * 25 * given + 2 * made))
+        bound = Binding(work, limits)
+        rows += measure_forms(f"{channels}, T {given}, stride {stride}", forms, timing, count=count, bound=bound)
+    return table(f"Convolution over frames, {bodies} bodies", "layer", rows, geometric_means=print_means(rows, [AUTO]))
 
 
-def print_means(found: Sequence[dict[str, Any]], forms: Sequence[str]) -> None:
-    """Print the geometric means of the ratios."""
-    for name in forms:
-        shown = ", ".join(f"{part} {geometric_mean(found, name, part):.2f}" for part in PARTS)
+def print_means(rows: Sequence[Row], forms: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Print and return the geometric means of the ratios."""
+    means = {name: {part: geometric_mean(rows, name, part) for part in PARTS} for name in forms}
+    for name, of in means.items():
+        shown = ", ".join(f"{part} {mean:.2f}" for part, mean in of.items())
         print(f"{name}, times faster than the released form, geometric mean over the encoder's layers: {shown}")
+    return means
 
 
 def measure_encoder(batch: int, frames: int, timing: Timing) -> dict[str, Any]:
-    """Time the whole encoder in training mode: forward alone, as for keys, and forward with backward."""
+    """Measure the whole encoder in training mode: forward alone, as for keys, and forward with backward."""
     torch.manual_seed(0)
     encoder = STGCN(NTU_RGBD_25, bodies="all").to(timing.device)
     parameters = list(encoder.parameters())
@@ -139,20 +165,16 @@ def measure_encoder(batch: int, frames: int, timing: Timing) -> dict[str, Any]:
         torch.autograd.grad(encode(x).square().sum(), parameters)
 
     encoders: dict[str, Callable[[Tensor], Tensor]] = {RELEASED: partial(released_stgcn, encoder), "STGCN": encoder}
-    candidates = {
-        f"{name}, {part}": partial(run, encode)
-        for part, run in (("forward", forward), ("both", both))
-        for name, encode in encoders.items()
-    }
-    times = interleaved(candidates, repeats=timing.repeats, warmup=1, device=timing.device, clock=timing.clock)
-    print(f"\nencoder, {batch} samples of two bodies, {frames} frames, training mode")
-    found: dict[str, Any] = {}
-    for name in candidates:
-        part = name.rpartition(", ")[2]
-        ratio, seconds = speedup(times[f"{RELEASED}, {part}"], times[name]), Spread.of(times[name])
-        print(f"{name:26}{seconds.show(1e3):>26} ms{ratio.median:>8.2f} x ({ratio.low:.2f}-{ratio.high:.2f})")
-        found[name] = {"seconds": seconds._asdict(), "times_faster": ratio._asdict()}
-    return found
+    title, rows = f"Encoder, {batch} samples of two bodies, {frames} frames, training mode", []
+    print_head(title)
+    for case, run in (("forward alone, as for keys", forward), ("forward and backward", both)):
+        calls = {name: partial(run, encode) for name, encode in encoders.items()}
+        times = interleaved(calls, repeats=timing.repeats, warmup=1, device=timing.device, clock=timing.clock)
+        for name, call in calls.items():
+            row = whole_row(case, name, times[name], times[RELEASED], peak_memory(call, timing.device))
+            print_row(row, is_first=name == RELEASED)
+            rows.append(row)
+    return table(title, "pass", rows)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,15 @@ and the blocked form itself with other sizes of its blocks. Float32, forward and
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from benchmarks.layers import Form, Timing, measure_forms, print_head
-from benchmarks.measure import Clock
+from benchmarks.forms import Form, Row, measure_forms, print_head, table
+from benchmarks.measure import Timing, save
 from skelcontrast.nn import _graph_conv_blocked, graph_conv
 
 SMALL = ((25, 3, 3, 16), (25, 3, 3, 64), (25, 3, 8, 16), (25, 3, 8, 32), (17, 3, 16, 16), (33, 3, 3, 64), (25, 1, 8, 8))
@@ -33,33 +30,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.graph_conv_rules", description="Rules of graph_conv.")
     parser.add_argument("--bodies", type=int, default=64, help="sequences in the batch")
     parser.add_argument("--frames", type=int, default=25, help="frames of each")
-    parser.add_argument("--repeats", type=int, default=9, help="how often each is timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
-    parser.add_argument("--json", type=Path, help="file for the numbers")
+    Timing.add_arguments(parser, repeats=9)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    clock: Clock = "cpu" if args.threads == 1 else "wall"
-    timing = Timing(args.repeats, torch.device("cpu"), clock)
+    timing = Timing.of(args)
 
-    settings = {"bodies": args.bodies, "frames": args.frames, "threads": args.threads, "clock": clock}
-    print(", ".join(f"{name} {value}" for name, value in settings.items()) + ", float32, cpu")
-    print_head()
-    found: list[dict[str, Any]] = []
+    settings = {"bodies": args.bodies, "frames": args.frames, **timing.settings()}
+    print(", ".join(f"{name} {value}" for name, value in settings.items()) + ", float32")
     blocked, size = partial(graph_conv, implementation="blocked"), (args.bodies, args.frames)
+    tables = []
     for layers, other, call in (
         (SMALL, "dense", partial(graph_conv, order="dense")),
         (NARROWING, "project-first", partial(graph_conv, order="project-first")),
     ):
+        title, rows = f"Blocked and {other}", list[Row]()
+        print_head(title)
         for layer in layers:
             values = draw(layer, *size)
-            forms = {"blocked": form(blocked, values), other: form(call, values)}
-            found += measure_forms(name(layer), 1, forms, timing)
+            rows += measure_forms(name(layer), {"blocked": form(blocked, values), other: form(call, values)}, timing)
+        tables.append(table(title, "layer", rows))
+    title, rows = "Sizes of the blocks, forward", []
+    print_head(title)
     for layer in BLOCKS:
         values = draw(layer, *size)
         sizes = {f"blocks of {kib} KiB": form(partial(in_blocks, kib), values) for kib in KIBIBYTES}
-        found += measure_forms(name(layer), 1, sizes, timing)
-    if args.json is not None:
-        args.json.write_text(json.dumps({**settings, "forms": found}, indent=2) + "\n", encoding="utf-8")
+        rows += measure_forms(name(layer), sizes, timing)
+    tables.append(table(title, "layer", rows))
+    save(args.json, {**settings, "tables": tables})
 
 
 def draw(layer: tuple[int, int, int, int], bodies: int, frames: int) -> list[Tensor]:

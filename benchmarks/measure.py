@@ -4,11 +4,14 @@ Candidates take turns within every repeat, so that whatever else the machine doe
 taken within a repeat before its median over the repeats.
 """
 
+import argparse
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -16,6 +19,72 @@ from torch.profiler import ProfilerActivity, profile
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says at every start and stop that it does so
 Clock: TypeAlias = Literal["wall", "cpu"]
 """Time that passed, or time that the calling thread computed, which with one thread is steady on a busy machine."""
+
+
+class Timing(NamedTuple):
+    """How to time."""
+
+    repeats: int
+    device: torch.device
+    clock: Clock
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser, *, repeats: int) -> None:
+        """Let a command take what every benchmark is told."""
+        parser.add_argument("--repeats", type=int, default=repeats, help="two or more, how often each is timed")
+        parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
+        parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+        clock = "time passed, or computed (default on a CPU with one thread)"
+        parser.add_argument("--clock", choices=("wall", "cpu"), help=clock)
+        parser.add_argument("--json", type=Path, help="file for the numbers")
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Timing":
+        """Read the arguments, and give torch its threads."""
+        torch.set_num_threads(args.threads)
+        device = torch.device(args.device)
+        alone = args.threads == 1 and device.type == "cpu"
+        return cls(args.repeats, device, args.clock or ("cpu" if alone else "wall"))
+
+    def settings(self) -> dict[str, Any]:
+        """Say how it was timed, for the result."""
+        threads = torch.get_num_threads()
+        return {"repeats": self.repeats, "threads": threads, "device": self.device.type, "clock": self.clock}
+
+
+class Work(NamedTuple):
+    """What cannot be avoided: floating-point operations, and bytes read and written."""
+
+    flops: float
+    moved: float
+
+
+class Limits(NamedTuple):
+    """What the machine gives: bytes per second of a copy, read and written, and operations per second of a product."""
+
+    copy_bytes_per_second: float
+    matrix_flops_per_second: float
+
+    @classmethod
+    def measure(cls, timing: Timing, dtype: torch.dtype = torch.float32) -> "Limits":
+        """Copy what no cache holds, and multiply large square matrices with torch."""
+        source = torch.randn(2**26, device=timing.device)
+        target = torch.empty_like(source)
+        copies = {"copy": lambda: target.copy_(source)}
+        times = interleaved(copies, repeats=9, device=timing.device, clock=timing.clock)["copy"]
+        rate = 2 * source.nbytes / Spread.of(times).median
+        size = 1024 if timing.device.type == "cpu" else 8192
+        shape = (size, size, size)
+        return cls(rate, matrix_rate(*shape, device=timing.device, clock=timing.clock, repeats=9, dtype=dtype))
+
+    def share(self, work: Work, seconds: float) -> float:
+        """Return what share of a time its work would take at these rates, whichever of both binds."""
+        return max(work.flops / self.matrix_flops_per_second, work.moved / self.copy_bytes_per_second) / seconds
+
+    def show(self) -> str:
+        """Write both rates."""
+        copy, matrix = self.copy_bytes_per_second / 1e9, self.matrix_flops_per_second / 1e9
+        return f"limits: a copy moves {copy:.4g} GB/s, read and written; a large product runs at {matrix:.4g} GFLOP/s"
 
 
 class Spread(NamedTuple):
@@ -85,12 +154,27 @@ def peak_memory(function: Callable[[], object], device: torch.device | None = No
     return most
 
 
-def matrix_rate(rows: int, inner: int, columns: int, *, device: torch.device, clock: Clock, repeats: int = 20) -> float:
-    """Return the floating-point operations per second of torch's own float32 product of this shape, its best repeat."""
-    a, b = torch.randn(rows, inner, device=device), torch.randn(inner, columns, device=device)
-    out = torch.empty(rows, columns, device=device)
+def matrix_rate(
+    rows: int,
+    inner: int,
+    columns: int,
+    *,
+    device: torch.device,
+    clock: Clock,
+    repeats: int = 20,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Return the floating-point operations per second of torch's own product of this shape, its best repeat."""
+    a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
+    out = torch.empty(rows, columns, device=device, dtype=dtype)
     times = interleaved({"product": lambda: torch.mm(a, b, out=out)}, repeats=repeats, device=device, clock=clock)
     return 2 * rows * inner * columns / min(times["product"])
+
+
+def save(path: Path | None, result: object) -> None:
+    """Write numbers to the file that ``--json`` names, where it names one."""
+    if path is not None:
+        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def show_bytes(count: float) -> str:

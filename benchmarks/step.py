@@ -36,7 +36,7 @@ from tests.reference.augment import extreme_view, normal_view, view_loop
 from tests.reference.released_step import Lap, ReleasedStep, Views, no_lap
 from torch import Tensor
 
-from benchmarks.layers import Form, check_that_numbers_agree
+from benchmarks.forms import Form, check_that_numbers_agree
 from benchmarks.measure import Clock, Spread, interleaved, peak_memory, show_bytes, speedup
 from skelcontrast import augment
 from skelcontrast.methods import AimCLR

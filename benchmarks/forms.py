@@ -1,0 +1,148 @@
+"""Forms of one operation, timed in turn: forward, backward and both, beside a baseline of equal numbers.
+
+What is measured becomes rows of a table, and a benchmark's result is a list of such tables, which `benchmarks.report`
+renders. A row holds its case and form, how often the case counts, the spread of seconds and of the ratio to the first
+form per part, peak bytes, and the share of the machine's limit where the work is known.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Limits, Spread, Timing, Work, interleaved, peak_memory, show_bytes, speedup
+
+PARTS = ("forward", "backward", "both")
+Row: TypeAlias = dict[str, Any]
+
+
+class Form(NamedTuple):
+    """A way to compute an operation: what is called with the inputs that are trained, and the gradient of its result.
+
+    Of a layer both are in the memory format that they have in the encoder.
+    """
+
+    call: Callable[..., Tensor]
+    inputs: list[Tensor]
+    upstream: Tensor
+
+    @classmethod
+    def of_loss(cls, call: Callable[..., Tensor], inputs: Sequence[Tensor]) -> "Form":
+        """Differentiate a scalar; forms share these inputs."""
+        return cls(call, list(inputs), torch.ones((), dtype=inputs[0].dtype, device=inputs[0].device))
+
+    @classmethod
+    def of(cls, call: Callable[..., Tensor], values: Sequence[Tensor], memory_format: torch.memory_format) -> "Form":
+        """Copy the inputs, of which the first are features."""
+        x, *others = (value.detach().clone() for value in values)
+        x = x.contiguous(memory_format=memory_format)
+        inputs = [value.requires_grad_() for value in (x, *others)]
+        out = call(*inputs)
+        upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
+        return cls(call, inputs, upstream.contiguous(memory_format=memory_format))
+
+    def both(self) -> tuple[Tensor, ...]:
+        """Go forward and backward; return values and gradients."""
+        out = self.call(*self.inputs)
+        return (out.detach(), *torch.autograd.grad(out, self.inputs, self.upstream))
+
+
+class Binding(NamedTuple):
+    """What binds a case: its work, and what the machine gives."""
+
+    work: Work
+    limits: Limits
+
+
+def measure_forms(
+    case: str,
+    forms: Mapping[str, Form],
+    timing: Timing,
+    *,
+    count: int = 1,
+    bound: Binding | None = None,
+    tolerance: float = 1e-4,
+) -> list[Row]:
+    """Check that all forms give the first one's numbers, then print and return a row for each."""
+    check_that_numbers_agree(forms, tolerance)
+    times = _time_parts(forms, timing)
+    baseline, rows = next(iter(forms)), []
+    for name, parts in times.items():
+        seconds = {part: Spread.of(values)._asdict() for part, values in parts.items()}
+        ratios = {part: speedup(times[baseline][part], values)._asdict() for part, values in parts.items()}
+        row: Row = {"case": case, "count": count, "form": name, "seconds": seconds, "times_faster": ratios}
+        row["bytes"] = peak_memory(forms[name].both, timing.device)
+        if bound is not None:
+            row |= {**bound.work._asdict(), "share": bound.limits.share(bound.work, seconds["both"]["median"])}
+        rows.append(row)
+        print_row(row, is_first=name == baseline)
+    return rows
+
+
+def whole_row(case: str, form: str, seconds: Sequence[float], baseline: Sequence[float], held: int) -> Row:
+    """Return the row of something that has no parts."""
+    spread, ratio = Spread.of(seconds)._asdict(), speedup(baseline, seconds)._asdict()
+    return {"case": case, "form": form, "seconds": {"both": spread}, "times_faster": {"both": ratio}, "bytes": held}
+
+
+def table(title: str, case: str, rows: Sequence[Row], **more: object) -> dict[str, Any]:
+    """Return a table for the result of a benchmark; `case` says what tells its cases apart, such as "layer"."""
+    return {"title": title, "case": case, "rows": list(rows), **more}
+
+
+def print_head(title: str) -> None:
+    """Print a title and the names of the columns of `print_row`."""
+    head = "".join(f"{part:>12}" for part in PARTS)
+    print(f"\n{title}\n{'':26}{'times':>6}  {'form':24}{'ms, both (quartiles)':>26}{head}{'memory':>12}{'share':>8}")
+
+
+def print_row(row: Row, *, is_first: bool) -> None:
+    """Print times, ratios to the first form, memory and the share of the limit; the case in its first row."""
+    title = f"{row['case']:26}{row.get('count', 1):>6}" if is_first else " " * 32
+    ratios = "".join(
+        f"{row['times_faster'][p]['median']:>10.2f} x" if p in row["times_faster"] else " " * 12 for p in PARTS
+    )
+    share = f"{row['share']:>8.0%}" if "share" in row else ""
+    seconds = Spread(**row["seconds"]["both"]).show(1e3)
+    print(f"{title}  {row['form']:24}{seconds:>26}{ratios}{show_bytes(row['bytes']):>12}{share}", flush=True)
+
+
+def geometric_mean(found: Sequence[Row], form: str, part: str) -> float:
+    """Average a form's ratios, each as often as its case counts."""
+    mine = [entry for entry in found if entry["form"] == form]
+    total = sum(entry["count"] * math.log(entry["times_faster"][part]["median"]) for entry in mine)
+    return math.exp(total / sum(entry["count"] for entry in mine))
+
+
+def check_that_numbers_agree(forms: Mapping[str, Form], tolerance: float = 1e-4) -> None:
+    """Stop where a form's values or gradients are others than the first form's."""
+    expected = next(iter(forms.values())).both()
+    for name, form in forms.items():
+        for one, two in zip(form.both(), expected, strict=True):
+            error = ((one - two).norm() / two.norm()).item()
+            if not error < tolerance:
+                raise ArithmeticError(f"{name} differs from {next(iter(forms))} by {error:.1e}")
+
+
+def _time_parts(forms: Mapping[str, Form], timing: Timing) -> dict[str, dict[str, list[float]]]:
+    """Time forward and backward of every form in turn; seconds."""
+    steps: dict[str, Callable[[], object]] = {}
+    outputs: dict[str, Tensor] = {}
+    for name, form in forms.items():
+
+        def forward(name: str = name, form: Form = form) -> None:
+            outputs[name] = form.call(*form.inputs)
+
+        def backward(name: str = name, form: Form = form) -> None:
+            torch.autograd.grad(outputs.pop(name), form.inputs, form.upstream)
+
+        steps[f"{name}, forward"], steps[f"{name}, backward"] = forward, backward
+    times = interleaved(steps, repeats=timing.repeats, device=timing.device, clock=timing.clock)
+    found = {}
+    for name in forms:
+        forwards, backwards = times[f"{name}, forward"], times[f"{name}, backward"]
+        together = [a + b for a, b in zip(forwards, backwards, strict=True)]
+        found[name] = {"forward": forwards, "backward": backwards, "both": together}
+    return found
