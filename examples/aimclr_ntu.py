@@ -53,6 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
     add("--positives", choices=["preset", "sum", "mean", "logsumexp"], default="preset", help="form of NNM")
     add("--views", choices=["normal", "extreme"], default="normal", help="of query and key (default: %(default)s)")
+    add("--shear", type=float, default=0.5, help="amplitude of the shear (default: %(default)s, the paper's)")
     add("--no-drop", action="store_true", help="AimCLR without the dropped view of EADM")
     add("--keep-margin", type=float, default=0.7, help="EADM's margin on attention (default: %(default)s)")
     add("--epochs", type=int, default=300)
@@ -174,7 +175,8 @@ def embed_and_compare(
 
 def build_views(args: argparse.Namespace, layout: SkeletonLayout) -> tuple[augment.Compose, augment.Compose]:
     """The augmentation of query and key, and the extreme one."""
-    normal, extreme = augment.normal(preset=args.preset), augment.extreme(layout, preset=args.preset)
+    normal = augment.normal(preset=args.preset, amplitude=args.shear)
+    extreme = augment.extreme(layout, preset=args.preset, amplitude=args.shear)
     return extreme if args.views == "extreme" else normal, extreme
 
 

@@ -132,7 +132,7 @@ def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, fr
         lr=lambda epoch: lr * pretraining.learning_rate_factor(schedule, epoch),
         batch_size=min(one.args.batch_size, len(train)),
         batch_norm="frozen" if frozen else "train",
-        augmentation=augment.normal(preset=one.args.preset),
+        augmentation=augment.normal(preset=one.args.preset, amplitude=one.args.shear),
         stream=one.stream,
         eval_every=epochs,
         seed=one.args.seed,

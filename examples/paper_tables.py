@@ -51,17 +51,17 @@ BUDGETS = {
     "paper": Budget(
         300, ("--batch-size", "128", "--lr", "0.1"), (100, 150, 200, 300), (100, 0.1), (100, 0.1), "aimclr"
     ),
-    # What was found for a few hundred clips, see docs/guide/small_data.md; mining costs accuracy there.
+    # What was found for a few hundred clips, see docs/guide/small_data.md.
     "small": Budget(
-        30,
+        15,
         (
             *("--frames", "25", "--batch-size", "32", "--lr", "0.02", "--warmup", "3", "--schedule", "cosine"),
-            *("--dropout", "0", "--momentum", "0.99", "--eval-every", "3"),
+            *("--dropout", "0", "--momentum", "0.99", "--shear", "0.2", "--eval-every", "3"),
         ),
-        (10, 15, 20, 30),
+        (5, 8, 10, 15),
         (30, 0.02),
         (200, 0.02),
-        "aimclr-no-mining",
+        "aimclr",
     ),
 }
 

@@ -222,23 +222,26 @@ def markdown(args: argparse.Namespace, name: str, rows: Sequence[Row]) -> list[s
     lines = [f"### {name.capitalize() if name.startswith('figure') else f'Table {name}'}: {content.title}", ""]
     for protocol in content.protocols:
         columns = [column for column, held in rows[0].cells if held == protocol]
-        lines += [f"| {protocol} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        lines += [f"| {protocol}, % | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for row in rows:
             texts = []
             for column in columns:
                 paper = PAPER.get((name, row.name, column, protocol), {}).get(where)
-                texts.append(spread(row.cells[column, protocol]) + (f" [{paper}]" if paper is not None else ""))
+                ours = spread(row.cells[column, protocol], len(args.seeds))
+                texts.append(ours if paper is None else f"{ours} [{paper}]")
             lines.append(f"| {title_of(row.name, budget)} | {' | '.join(texts)} |")
         lines.append("")
     return lines
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean, and lowest to highest of several."""
+def spread(values: Sequence[float], seeds: int) -> str:
+    """Per cent: the mean, and the lowest to the highest of several seeds; how many, where not all are there."""
     if not values:
         return "-"
-    mean = f"{evaluation.summarize(values).mean:.1%}"
-    return f"{mean} ({min(values):.1%} to {max(values):.1%}, {len(values)})" if len(values) > 1 else mean
+    mean, span = f"{100 * evaluation.summarize(values).mean:.1f}", f"{100 * min(values):.1f} to {100 * max(values):.1f}"
+    if len(values) < seeds:
+        return f"{mean} (one seed)" if len(values) == 1 else f"{mean} ({span}, {len(values)} seeds)"
+    return mean if seeds == 1 else f"{mean} ({span})"
 
 
 def draw(args: argparse.Namespace, name: str, rows: Sequence[Row], path: Path) -> bool:
@@ -307,7 +310,7 @@ def render(args: argparse.Namespace) -> None:
             lines += [f"![{TABLES[name].title}]({picture.name})", ""]
     command = f"{budget.epochs} epochs, `{' '.join([*budget.arguments, *args.more])}`"
     lines += [
-        f"{args.benchmark}, {args.protocol}. Budget: {command}. Mean (lowest to highest, number of seeds);",
+        f"{args.benchmark}, {args.protocol}. Budget: {command}. Mean (lowest to highest) of {len(args.seeds)} seeds;",
         "in brackets the paper's number. Linear: the released schedule on standardised features; exact: the minimum of",
         "the penalised cross-entropy. The last epoch counts, nothing is chosen on the test part.",
     ]

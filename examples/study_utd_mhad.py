@@ -18,7 +18,7 @@ import torch
 
 import aimclr_ntu as pretraining
 import supervised
-from reproduce import origin, write
+from reproduce import origin, spread, write
 from skelcontrast import augment, checkpoint, nn, viz
 from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, logistic_probe, summarize
@@ -124,11 +124,6 @@ def ablate(args: argparse.Namespace) -> None:
         unless_done(pretraining.main, ablation(args.data, args.out, name))
 
 
-def spread(values: Sequence[float]) -> str:
-    found = summarize(values)
-    return f"{found.mean:.1%} ({min(values):.1%} to {max(values):.1%})" if len(values) > 1 else f"{found.mean:.1%}"
-
-
 def read_log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
@@ -151,16 +146,18 @@ def evaluate_all(args: argparse.Namespace) -> dict[str, dict[str, list[dict[str,
 
 
 def main_table(args: argparse.Namespace, results: dict[str, dict[str, list[dict[str, float]]]]) -> list[str]:
-    rows = ["| stream | encoder | kNN, k = 1 | linear, exact | linear, released schedule |", "|---|---|---|---|---|"]
+    rows = ["| stream | encoder | kNN, k = 1, % | linear, exact, % | linear, released, % |", "|---|---|---|---|---|"]
     for stream in results["untrained"]:
         for name, title in TITLES.items():
             found = results[name][stream]
             cells = [
-                spread([row[key] for row in found]) if key in found[0] else "" for key in ("knn", "exact", "linear")
+                spread([row[key] for row in found], len(found)) if key in found[0] else ""
+                for key in ("knn", "exact", "linear")
             ]
             rows.append(f"| {' | '.join([stream, title, *cells])} |")
-    accuracy = [json.loads((args.out / f"supervised-{seed}" / "result.json").read_text()) for seed in args.seeds]
-    return [*rows, f"| joint | supervised, its own classifier | | {spread([row['accuracy'] for row in accuracy])} | |"]
+    runs = [args.out / f"supervised-{seed}" / "result.json" for seed in args.seeds]
+    accuracy = [json.loads(path.read_text())["accuracy"] for path in runs]
+    return [*rows, f"| joint | supervised, its own classifier | | {spread(accuracy, len(accuracy))} | |"]
 
 
 def ablation_table(ablations: dict[str, dict[str, float]]) -> list[str]:
@@ -182,7 +179,7 @@ def report(args: argparse.Namespace) -> None:
     for name in ABLATIONS:
         folder = folder_of(ablation(args.data, args.out, name))
         ablations[name] = {**json.loads((folder / "result.json").read_text()), "log": read_log(folder)}
-    drops = ", ".join(f"{name} {spread([share[name] for share in shares])}" for name in shares[0])
+    drops = ", ".join(f"{name} {spread([share[name] for share in shares], len(shares))} %" for name in shares[0])
     how = f"`{' '.join(COMMON)}`; pre-training also `{' '.join(PRETRAINING)}`, supervised `{' '.join(SUPERVISED)}`"
     lines = [
         *main_table(args, results),

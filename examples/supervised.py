@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         epochs=args.epochs,
         lr=lambda epoch: args.lr * pretraining.learning_rate_factor(args, epoch),
         batch_size=args.batch_size,
-        augmentation=augment.normal(preset=args.preset),
+        augmentation=augment.normal(preset=args.preset, amplitude=args.shear),
         stream=args.stream,
         layout=train.layout or NTU_RGBD_25,
         layer=torch.nn.Linear(encoder.out_features, train.num_classes),

@@ -35,7 +35,7 @@ def test_run_and_report(
     found, stored = content["results"]["aimclr"]["joint"][0], json.loads((out / "aimclr-0" / "result.json").read_text())
     assert {name: found[name] for name in stored} == stored
     table = (to / "utd_mhad.md").read_text()
-    assert f"| joint | AimCLR | {content['results']['aimclr']['joint'][0]['knn']:.1%} |" in table
+    assert f"| joint | AimCLR | {100 * content['results']['aimclr']['joint'][0]['knn']:.1f} |" in table
     settings = (to / "utd_mhad_settings.md").read_text()
     assert f"| dropout 0.5 | {content['ablations']['dropout 0.5']['knn']:.1%} |" in settings
     assert (to / "utd_mhad_motion.png").stat().st_size > 0
