@@ -1,6 +1,9 @@
 """The loader: what it yields, and that it yields the same for the same (seed, epoch) in every way of running it."""
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -24,7 +27,9 @@ def clips(count: int = 11) -> SkeletonDataset:
 
 def draws(batches: Iterable[SkeletonBatch]) -> list[tuple[Tensor, ...]]:
     """Return what each batch holds and what an augmentation would draw for it."""
-    return [(b.x, b.labels, b.rows, torch.rand(b.x.shape[0], 4, generator=b.generator)) for b in batches]
+    return [
+        (b.x, b.labels, b.rows, torch.rand(b.x.shape[0], 4, generator=b.generator, device=b.x.device)) for b in batches
+    ]
 
 
 def same(one: list[tuple[Tensor, ...]], other: list[tuple[Tensor, ...]]) -> bool:
@@ -165,6 +170,38 @@ def test_the_share_is_asked_of_torch_distributed(tmp_path: Path) -> None:
     assert same(draws(loader), draws(SkeletonLoader(clips(), 3)))
 
 
+SHARES = """
+import sys
+import torch
+from torch import distributed
+from skelcontrast.data import SkeletonDataset, SkeletonLoader
+
+rank = int(sys.argv[2])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2)
+dataset = SkeletonDataset(torch.zeros(11, 1, 1, 1, 1), [0] * 11, names=[str(i) for i in range(11)])
+loader = SkeletonLoader(dataset.to("cpu"), 2)
+mine = torch.tensor([[batch.rows.tolist() for batch in loader] for epoch in range(2)])
+both = [torch.empty_like(mine) for _ in range(2)]
+distributed.all_gather(both, mine)
+if rank == 0:
+    print([part.tolist() for part in both])
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_get_different_shares(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SHARES, str(tmp_path / "meet")]
+    other = subprocess.Popen([*command, "1"])
+    first = subprocess.run([*command, "0"], check=True, capture_output=True, text=True, timeout=120)
+    assert other.wait(timeout=60) == 0
+    one, two = json.loads(first.stdout)
+    whole = SkeletonLoader(clips(), 11)
+    for mine, theirs in zip(one, two, strict=True):  # of each epoch
+        order = torch.cat([batch.rows for batch in whole]).tolist()
+        assert [row for batch in mine for row in batch] == order[0:10:2][:4]
+        assert [row for batch in theirs for row in batch] == order[1:10:2][:4]
+
+
 def test_a_resident_set_gives_the_same_batches() -> None:
     part = clips().subset([9, 2, 4, 0, 7, 1])
     assert same(draws(SkeletonLoader(part.to("cpu"), 2, seed=1)), draws(SkeletonLoader(part, 2, seed=1)))
@@ -174,14 +211,14 @@ def test_a_resident_set_gives_the_same_batches() -> None:
 def test_a_resident_epoch_never_waits_for_the_device() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    batches = iter(SkeletonLoader(clips().to("cuda"), 3))
-    next(batches)
+    loader = SkeletonLoader(clips().to("cuda"), 3)
+    draws(loader)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        rest = draws(batches)
+        epoch = draws(loader)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(rest) == 2
+    assert len(epoch) == 3
 
 
 @pytest.mark.gpu

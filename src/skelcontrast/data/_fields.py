@@ -67,6 +67,22 @@ def strings(owner: str, name: str, values: Sequence[object], length: int | None 
     return tuple(found)
 
 
+def number_of_classes(owner: str, labels: Tensor, class_names: tuple[str, ...] | None, given: int | None) -> int:
+    """Return how many classes there are: as given, or of the names, or up to the largest label."""
+    largest = int(labels.max())
+    if int(labels.min()) < 0:
+        _check.fail(owner, "labels", "be at least 0", int(labels.min()))
+    if given is not None:
+        _check.integer(owner, "num_classes", given, 1)
+    if class_names is not None and given is not None and given != len(class_names):
+        _check.fail(owner, "num_classes", f"be the number of `class_names`, {len(class_names)}", given)
+    count = len(class_names) if class_names is not None else largest + 1 if given is None else given
+    if largest >= count:
+        hint = "Labels count from 0." if largest == count else ""
+        _check.fail(owner, "labels", f"lie below the number of classes, {count}", largest, hint=hint)
+    return count
+
+
 def _one_axis(owner: str, name: str, values: object, length: int | None) -> Array:
     try:
         array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

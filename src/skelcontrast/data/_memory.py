@@ -1,8 +1,9 @@
-"""How much memory a device has left, asked before a data set is moved there."""
+"""Ways to a device: how much memory it has left, asked before a data set moves there, and copies without waiting."""
 
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from skelcontrast import _check
 
@@ -16,6 +17,13 @@ def check_memory(owner: str, needed: int, device: torch.device) -> None:
         must = f"have the {needed / 1e9:.2f} GB free that the sequences need"
         hint = "Fewer frames, another dtype or a subset need less; without `to` they are read from where they lie."
         _check.fail(owner, "device", must, f"{free / 1e9:.2f} GB on '{device}'", hint=hint, kind=RuntimeError)
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on a device, without waiting for what the device is doing."""
+    if device.type == "cuda":  # from memory that may be swapped out, a copy is waited for
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 def _free_bytes(device: torch.device) -> int | None:

@@ -14,9 +14,9 @@ from typing_extensions import Self
 
 from skelcontrast import _check
 from skelcontrast.data._array import Array
-from skelcontrast.data._fields import Booleans, Integers, flags, integers, sequences, strings
+from skelcontrast.data._fields import Booleans, Integers, flags, integers, number_of_classes, sequences, strings
 from skelcontrast.data._mapped import pickled, unpickled
-from skelcontrast.data._memory import check_memory
+from skelcontrast.data._memory import check_memory, to_device
 from skelcontrast.skeleton import SkeletonLayout
 
 OWNER = "SkeletonDataset"
@@ -112,7 +112,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         self.cameras = None if cameras is None else integers(OWNER, "cameras", cameras, N)
         self.layout = layout
         self.class_names = None if class_names is None else strings(OWNER, "class_names", class_names)
-        self.num_classes = _num_classes(self.labels, self.class_names, num_classes)
+        self.num_classes = number_of_classes(OWNER, self.labels, self.class_names, num_classes)
         named = (protocols or {}).items()
         self.protocols = {name: flags(OWNER, f"protocols[{name!r}]", mask, N) for name, mask in named}
 
@@ -169,7 +169,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         """
         owner = f"{OWNER}.batches"
         _check.integer(owner, "batch_size", batch_size, 1)
-        rows = self._source(self._positions(owner, order)).to(self.device)
+        rows = to_device(self._source(self._positions(owner, order)), self.device)
         return (_widened(self._cut(part)) for part in rows.split(batch_size))
 
     def tensor(self) -> Tensor:
@@ -300,18 +300,3 @@ class SkeletonDataset(Dataset[SkeletonSample]):
 
 def _widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
-
-
-def _num_classes(labels: Tensor, class_names: tuple[str, ...] | None, given: int | None) -> int:
-    largest = int(labels.max())
-    if int(labels.min()) < 0:
-        _check.fail(OWNER, "labels", "be at least 0", int(labels.min()))
-    if given is not None:
-        _check.integer(OWNER, "num_classes", given, 1)
-    if class_names is not None and given is not None and given != len(class_names):
-        _check.fail(OWNER, "num_classes", f"be the number of `class_names`, {len(class_names)}", given)
-    count = len(class_names) if class_names is not None else largest + 1 if given is None else given
-    if largest >= count:
-        hint = "Labels count from 0." if largest == count else ""
-        _check.fail(OWNER, "labels", f"lie below the number of classes, {count}", largest, hint=hint)
-    return count

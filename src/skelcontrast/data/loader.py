@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset
 
 from skelcontrast import _check
+from skelcontrast.data._memory import to_device
 from skelcontrast.data.dataset import SkeletonDataset
 
 OWNER = "SkeletonLoader"
@@ -37,8 +38,9 @@ class SkeletonLoader:
 
     A pass over the loader is an epoch: the first is number 0, the next 1, and so on; `set_epoch` says which comes next.
     Sequences in memory are cut out as one batch, without workers; workers help where reading a file is slow. Sequences
-    that lie on the device (`SkeletonDataset.to`) never pass through the CPU: the order of an epoch goes over once, when
-    the pass begins, and no step waits for the device.
+    that lie on the device (`SkeletonDataset.to`) never pass through the CPU: the order of an epoch, which is drawn on
+    the CPU so that it is the same for every device, goes over once, when the pass begins, and nothing waits for the
+    device, neither then nor in any step.
 
     Under `torch.distributed` each process gets its share: of every `world_size` neighbours in the order of the epoch
     one each, and as many batches as all others. What is left over beyond a multiple is left out, other sequences each
@@ -141,7 +143,7 @@ class SkeletonLoader:
     def _batches(self, epoch: int) -> Iterator[SkeletonBatch]:
         order = self._order(epoch)
         chunks = torch.split(order, self.batch_size)[: len(self)]
-        labels = torch.split(self.dataset.labels[order].to(self.device), self.batch_size)
+        labels = torch.split(to_device(self.dataset.labels[order], self.device), self.batch_size)
         for step, (rows, x, y) in enumerate(zip(chunks, self._read(order, chunks), labels, strict=False)):
             generator = torch.Generator(self.device).manual_seed(self._augment_seed(epoch, step))
             yield SkeletonBatch(x.to(self.device, non_blocking=True), y, rows, generator)
