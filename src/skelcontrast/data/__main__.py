@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Say what is in a prepared folder: counts, lengths, bodies, suspicious frames, checksums.",
     )
     look.add_argument("out", type=Path, metavar="OUT", help="prepared folder")
-    look.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw samples: pictures and an animation")
+    look.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="draw samples: pictures and an animation (extra: plots)"
+    )
     look.add_argument("--samples", type=int, default=4, metavar="N", help=f"how many are drawn {default}")
     return parser
 

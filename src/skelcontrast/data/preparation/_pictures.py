@@ -56,13 +56,26 @@ def _in_space(prepared: Prepared) -> bool:
 
 
 def _sequence(prepared: Prepared, index: int) -> Tensor:
-    """Return a sample as (C, T, V, M) about its middle, without scores."""
+    """Return a sample as (C, T, V, M) about its middle, without scores, bodies that were centred side by side."""
     x = torch.from_numpy(prepared.sequence(index).astype(np.float32)).permute(1, 0, 2, 3)
     x = x if _in_space(prepared) else x[:2]
     present = (x != 0).any(dim=0).any(dim=1, keepdim=True)  # (T, 1, M)
+    if prepared.report.settings["centre"] is not None:
+        x = _side_by_side(x, present)
     shown = present.expand(x.shape[1:])
     middle = x[:, shown].mean(dim=1).reshape(-1, 1, 1, 1)
     return torch.where(present, x - middle, 0)
+
+
+def _side_by_side(x: Tensor, present: Tensor) -> Tensor:
+    """Move bodies (C, T, V, M), each of which was centred, so that they no longer stand inside each other."""
+    bodies = present.any(dim=0).flatten().nonzero().flatten().tolist()
+    widths = x[0].amax(dim=1) - x[0].amin(dim=1)  # (T, M)
+    step = 1.5 * widths[present[:, 0]].median()
+    offsets = torch.zeros(len(x), 1, 1, x.shape[-1])
+    for place, body in enumerate(bodies):
+        offsets[0, ..., body] = (place - (len(bodies) - 1) / 2) * step
+    return x + offsets
 
 
 def _animate(

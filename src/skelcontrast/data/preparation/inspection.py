@@ -16,6 +16,7 @@ from skelcontrast.data.preparation.report import PreparationReport
 
 OWNER = "inspect_prepared"
 FRAMES_AT_ONCE = 16384
+LABEL, CELL = 28, 11  # characters of the columns of the table
 
 
 class Spread(NamedTuple):
@@ -66,18 +67,44 @@ class Inspection:
     """Files that are not as they were written: their checksums differ from the report's."""
 
     def lines(self) -> list[str]:
-        """Return what was found as lines of text."""
-        of = "" if self.report.num_classes is None else f" of {self.report.num_classes}"
-        bodies = ", ".join(f"{count} with {number}" for number, count in sorted(self.bodies.items()))
+        """Return what was found as a table, line by line."""
+        report = self.report
+        left_out = Counter(one.kind for one in report.skipped)
+        classes = f"{self.classes}" if report.num_classes is None else f"{self.classes} of {report.num_classes}"
         return [
-            *self.report.lines(),
-            f"frames of a sample: {self.frames} (recorded: {self.recorded})",
-            f"samples by bodies: {bodies}",
-            f"classes: {self.classes}{of}, samples of one: {self.per_class}",
-            f"frames without anybody: {self.zero_frames}; with NaN or infinity: {self.non_finite_frames}",
-            f"largest coordinate: {self.largest:.3g}",
-            f"checksums: {', '.join(self.changed) + ' CHANGED' if self.changed else 'as written'}",
+            report.lines()[0],
+            "",
+            _row("protocol", "train", "test", *(("published", "") if any(report.published.values()) else ())),
+            *(_row(name, *count, *_published(report, name)) for name, count in report.counts.items()),
+            "",
+            _row("", "least", "median", "most"),
+            _row("frames of a sample", *self.frames),
+            _row("frames of its recording", *self.recorded),
+            _row("samples of a class", *self.per_class),
+            "",
+            _row("classes with samples", classes),
+            *(_row(f"samples with {_bodies(count)}", samples) for count, samples in sorted(self.bodies.items())),
+            *(_row(f"left out, {kind}", left_out[kind]) for kind in ("broken", "no body", "listed")),
+            _row("files of another data set", report.passed_over),
+            _row("frames without anybody", self.zero_frames),
+            _row("frames with NaN or infinity", self.non_finite_frames),
+            _row("largest coordinate", self.largest),
+            _row("checksums", f"{', '.join(self.changed)} CHANGED" if self.changed else "as written"),
         ]
+
+
+def _row(label: str, *cells: str | float) -> str:
+    shown = (cell if isinstance(cell, str) else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells)
+    return (f"{label:<{LABEL}}" + "".join(f"{cell:>{CELL}}" for cell in shown)).rstrip()
+
+
+def _bodies(count: int) -> str:
+    return f"{count} body" if count == 1 else f"{count} bodies"
+
+
+def _published(report: PreparationReport, protocol: str) -> tuple[str | int, ...]:
+    count = report.published[protocol]
+    return () if count is None else (*count, "agrees" if report.agrees(protocol) else "differs")
 
 
 def inspect_prepared(folder: Path | str) -> Inspection:
