@@ -59,6 +59,19 @@ def test_broken_files_are_left_out_and_reported(spoilt: tuple[Path, dict[str, st
     assert contents(tmp_path / "out")[:2] == contents(tmp_path / "without")[:2]
 
 
+def test_a_file_that_cannot_be_opened_is_broken_like_any_other(
+    spoilt: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    raw, broken = spoilt
+    nowhere = raw / "S001C001P001R001A060.skeleton"
+    nowhere.unlink(missing_ok=True)
+    nowhere.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BrokenFilesError, match=rf"got 3 broken of 41[^\n]*\n  {nowhere.stem}: .*No such file"):
+        run(raw, tmp_path / "out")
+    report = run(raw, tmp_path / "out", skip_bad=True)
+    assert {one.name for one in report.skipped if one.kind == "broken"} == {*broken, nowhere.stem}
+
+
 def test_a_broken_recording_counts_once_and_a_label_beyond_it_is_one_clip(tmp_path: Path) -> None:
     raw = make_pku_folder(tmp_path / "raw", recordings=4)
     (raw / "Data" / "0002-M.txt").write_text("1 2 3\n")

@@ -106,7 +106,7 @@ class Task:
         """Return all that the result depends on: options, version, and the files by names and sizes."""
         digest = hashlib.sha256()
         for file, samples in groupby(self.source.samples, key=lambda sample: sample.file):
-            size = self._path(file).stat().st_size
+            size = _size(self._path(file))
             digest.update(
                 json.dumps([file, size, [(one.name, one.label, one.parts, one.span) for one in samples]]).encode()
             )
@@ -201,6 +201,14 @@ def tasks(samples: Sequence[RawSample]) -> Iterator[tuple[RawSample, ...]]:
         task.append(sample)
     if task:
         yield tuple(task)
+
+
+def _size(path: Path) -> int | None:
+    """Return the size of a file; `None` where it cannot be had, which the reader will name as broken."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _flush(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Opening a prepared folder: sequences of one length, memory-mapped, with labels and protocols."""
 
+import errno
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,6 @@ from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
 from skelcontrast.data.dataset import SkeletonDataset
 from skelcontrast.data.geometry import resample
-from skelcontrast.data.preparation._journal import naming
 from skelcontrast.data.preparation._npy import npy_header, open_npy
 from skelcontrast.data.preparation.folder import Prepared
 
@@ -104,8 +104,11 @@ def _resampled(prepared: Prepared, frames: int, cache: Path) -> Array:
             file.write(_resample(sequence, frames).tobytes())
 
     if not path.exists():
-        with naming(path):
+        try:
             write_atomically(path, write)
+        except OSError as error:
+            where = "" if error.errno == errno.ENOSPC else "; `cache` may name another folder"
+            raise OSError(error.errno, f"{error.strerror}{where}", str(path)) from error
     data = open_npy(OWNER, path, shape, report.dtype)
     for index in sorted({0, report.samples // 2, report.samples - 1}):
         expected = _resample(prepared.sequence(index), frames)
