@@ -1,5 +1,6 @@
 """The reader of NTU `.skeleton` files, against a plain one and on broken files; what the names say."""
 
+import gzip
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -201,7 +202,7 @@ def test_files_without_bodies_are_legal(tmp_path: Path, lines: list[str], frames
         (changed(ONE, 29, JOINT.replace("3.0", "1e39")), 29, "number that fits float32 as z, got '1e39'."),
         (changed(ONE, 29, JOINT[:-1] + "3"), 29, "end in a tracking state of 0, 1 or 2, got '3'."),
         (changed(ONE, 29, JOINT[:-1] + "nan"), 29, "end in a tracking state of 0, 1 or 2, got 'nan'."),
-        (changed(ONE, 29, JOINT + "é"), 29, "hold numbers in plain ASCII, got '0.5 -0.25"),
+        (changed(ONE, 29, JOINT + "é"), 29, "hold numbers in plain ASCII, got b'0.5 -0.25"),
         ([*ONE, "0"], 30, "not be there in a file of 1 frames, got '0'."),
         ([*SMALL, "", "7"], 59, "not be there in a file of 2 frames, got '7'."),
         ([ONE[0], "0", *ONE[2:]], 3, "not be there in a file of 1 frames, got '720575940"),
@@ -222,6 +223,12 @@ def test_other_encodings_are_refused(tmp_path: Path, encode: Callable[[str], byt
     path.write_bytes(encode("\n".join(ONE)))
     with pytest.raises(SkeletonFormatError, match="line 1, must hold numbers in plain ASCII, got "):
         read_ntu(path)
+
+
+def test_what_is_no_text_at_all_is_shown_as_bytes(tmp_path: Path) -> None:
+    (tmp_path / "S1").write_bytes(gzip.compress(b"1\n0\n", mtime=0))
+    with pytest.raises(SkeletonFormatError, match=re.escape(r"must hold numbers in plain ASCII, got b'\x1f\x8b\x08")):
+        read_ntu(tmp_path / "S1")
 
 
 def test_one_crowded_frame_in_a_long_file_does_not_fill_the_memory(tmp_path: Path) -> None:

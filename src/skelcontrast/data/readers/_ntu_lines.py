@@ -125,7 +125,7 @@ class _Lines:
 
     def _fail(self, must: str, got: bytes | None) -> NoReturn:
         """Raise the error for the line that was taken last."""
-        shown = "the end of the file" if got is None else brief(got.decode("ascii", "replace").strip())
+        shown = "the end of the file" if got is None else brief(got.strip().decode() if got.isascii() else got)
         raise SkeletonFormatError(OWNER, self.path, must, shown, line=self.taken)
 
 
