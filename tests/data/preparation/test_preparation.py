@@ -28,7 +28,7 @@ from skelcontrast.data import (
     read_ntu,
     resample,
 )
-from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout
+from skelcontrast.skeleton import COCO_17, NTU_RGBD_25
 
 Golden = Callable[[str], Mapping[str, Any]]
 
@@ -283,46 +283,3 @@ def test_progress_is_shown_with_and_without_a_bar(
     monkeypatch.setitem(sys.modules, "tqdm", None)
     prepare("ntu60", ntu_folder, tmp_path / "lines")
     assert capsys.readouterr().err.splitlines()[-1] == "prepare ntu60: 60 of 60"
-
-
-def test_errors(ntu_folder: Path, tmp_path: Path) -> None:
-    def fails(kind: type[Exception], text: str, **options: Any) -> None:
-        with pytest.raises(kind, match=re.escape(text)):
-            prepare("ntu60", ntu_folder, tmp_path / "out", progress=False, **options)
-        assert not list(tmp_path.iterdir())
-
-    fails(ValueError, "prepare: `bodies` must be one of 'file-order', 'tracked', got 'best'", bodies="best")
-    fails(ValueError, "prepare: `shoulders` must be one of 'as-recorded', ", shoulders=True)
-    fails(ValueError, "prepare: `empty_frames` must be one of 'drop', 'keep', got 'x'", empty_frames="x")
-    fails(ValueError, "prepare: `dtype` must be one of 'float32', 'float16', got 'float64'", dtype="float64")
-    fails(ValueError, "prepare: `workers` must be at least 1, got 0", workers=0)
-    fails(TypeError, "prepare: `frames` must be an integer, got 50.0", frames=50.0)
-    fails(ValueError, "prepare: `body_count` must be at least 1, got 0", body_count=0)
-    fails(ValueError, "prepare: `centre` must be one of 'usual', 'spine base', ", centre="nose")
-    fails(ValueError, "`dataset` must be 'pickle' for the options `layout` and `with_score`", with_score=True)
-    everything = tmp_path.parent / "everything.txt"
-    everything.write_text("\n".join(path.stem for path in ntu_folder.iterdir()))
-    fails(ValueError, "`missing` must leave samples to prepare, got a list with all 60", missing=everything)
-
-
-def test_errors_of_pickles(tmp_path: Path) -> None:
-    path = raw_files.make_annotations(tmp_path / "poses.pkl", layout=COCO_17)
-
-    def fails(text: str, layout: SkeletonLayout = COCO_17, **options: Any) -> None:
-        with pytest.raises(ValueError, match=re.escape(text)):
-            prepare("pickle", path, tmp_path / "out", layout=layout, progress=False, **options)
-
-    joints, bones = (*COCO_17.joints, "tail"), (*COCO_17.bones, (17, 11))
-    tailed = SkeletonLayout("tailed", joints, bones, centre=0, mirror=())
-    fails("`centre` must be None with scores", with_score=True, centre="nose")
-    fails("`shoulders` must be 'as-recorded' for data without shoulders in space, got 2 coord", shoulders="parallel")
-    fails("`missing` must be given for NTU RGB+D only, got a list for 'pickle'", missing=path)
-    fails("must hold whole files only, got 20 broken of 20 samples", layout=tailed)
-
-
-def test_a_folder_without_anybody_in_it_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "S001C001P001R001A001.skeleton").write_text("0\n")
-    with pytest.raises(ValueError, match="prepare: `raw` must hold samples with somebody in them, got none"):
-        prepare("ntu60", tmp_path / "raw", tmp_path / "out", progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
