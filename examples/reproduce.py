@@ -4,18 +4,18 @@
     python examples/reproduce.py --table 2 --data PREPARED --protocol xsub --out runs/ntu60-xsub
     python examples/reproduce.py --table 1 3 --figure 3 --dataset utd-mhad --data FOLDER --budget small --seeds 0 1 2
 
-What the tables hold is in `paper_tables.py`. Runs are shared between tables, and what is done is not done again, so a
-call can be broken off and given again. ``--plan`` lists the runs and what they would cost, ``--partial`` renders what
-is done; neither trains. Arguments after ``--`` go to every pre-training, such as ``-- --device cuda --bf16``.
+What the tables hold is in `paper_tables.py`, how they are written in `paper_pages.py`. Runs are shared between tables,
+and what is done is not done again, so a call can be broken off and given again. ``--plan`` lists the runs and what they
+would cost, ``--partial`` renders what is done; neither trains. Arguments after ``--`` go to every pre-training, such as
+``-- --device cuda --bf16``.
 """
 
 import argparse
 import hashlib
 import json
 import platform
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,13 +25,13 @@ import torch
 import aimclr_ntu
 import crossclr_ntu
 import evaluate
-from paper_tables import BUDGETS, PAPER, STREAMS, TABLES, TITLES, VARIANTS, Budget, Content
+from paper_pages import UNTRAINED, Row, draw, markdown, origin, title_of, variant_of, write
+from paper_tables import BUDGETS, STREAMS, TABLES, VARIANTS, Content
 from skelcontrast import checkpoint, evaluation, viz
 from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import Features, Scores
 
 SCRIPTS: dict[str, ModuleType] = {"aimclr_ntu": aimclr_ntu, "crossclr_ntu": crossclr_ntu}
-UNTRAINED = ("untrained", "scratch")
 
 
 class Run(NamedTuple):
@@ -45,18 +45,6 @@ class Run(NamedTuple):
     def done(self) -> bool:
         """Whether it has come to its end."""
         return (self.folder / "result.json").exists()
-
-
-class Row(NamedTuple):
-    """What one row of a table holds: values of each seed, by column and protocol."""
-
-    name: str
-    cells: dict[tuple[str, str], list[float]]
-
-
-def variant_of(row: str, budget: Budget) -> str:
-    """The pre-training that a row's name stands for; untrained encoders are built as AimCLR's are."""
-    return budget.aimclr if row in ("AimCLR", *UNTRAINED) else row
 
 
 def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
@@ -211,66 +199,11 @@ def fill(args: argparse.Namespace, name: str) -> list[Row]:
     return rows
 
 
-def title_of(row: str, budget: Budget) -> str:
-    return TITLES[variant_of(row, budget) if row == "AimCLR" else row]
-
-
-def markdown(args: argparse.Namespace, name: str, rows: Sequence[Row]) -> list[str]:
-    """The table: mean and range of the seeds, and the paper's number where it has one."""
-    content, budget = TABLES[name], BUDGETS[args.budget]
-    where = (args.benchmark, args.protocol)
-    lines = [f"### {name.capitalize() if name.startswith('figure') else f'Table {name}'}: {content.title}", ""]
-    for protocol in content.protocols:
-        columns = [column for column, held in rows[0].cells if held == protocol]
-        lines += [f"| {protocol}, % | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-        for row in rows:
-            texts = []
-            for column in columns:
-                paper = PAPER.get((name, row.name, column, protocol), {}).get(where)
-                ours = spread(row.cells[column, protocol], len(args.seeds))
-                texts.append(ours if paper is None else f"{ours} [{paper}]")
-            lines.append(f"| {title_of(row.name, budget)} | {' | '.join(texts)} |")
-        lines.append("")
-    return lines
-
-
-def spread(values: Sequence[float], seeds: int) -> str:
-    """Per cent: the mean, and the lowest to the highest of several seeds; how many, where not all are there."""
-    if not values:
-        return "-"
-    mean, span = f"{100 * evaluation.summarize(values).mean:.1f}", f"{100 * min(values):.1f} to {100 * max(values):.1f}"
-    if len(values) < seeds:
-        return f"{mean} (one seed)" if len(values) == 1 else f"{mean} ({span}, {len(values)} seeds)"
-    return mean if seeds == 1 else f"{mean} ({span})"
-
-
-def draw(args: argparse.Namespace, name: str, rows: Sequence[Row], path: Path) -> bool:
-    """Draw what is a picture in the paper, and Table 3; whether there is one."""
-    titles = {row.name: title_of(row.name, BUDGETS[args.budget]) for row in rows}
-    if name == "3":
-        logs = {titles[row.name]: [list(log) for log in by_seed(row)] for row in rows if any(row.cells.values())}
-        if logs:
-            viz.plot_runs(logs, value="fused").savefig(path, dpi=110)
-        return bool(logs)
-    if name == "figure 3":
-        bars = {titles[row.name]: {column: held for (column, _), held in row.cells.items() if held} for row in rows}
-        viz.plot_bars({label: held for label, held in bars.items() if held}).savefig(path, dpi=110)
-        return True
-    return name == "figure 2" and draw_embedding(args, titles, path)
-
-
-def by_seed(row: Row) -> Iterator[list[dict[str, float]]]:
-    """The curves of Table 3, a log per seed, by the first protocol."""
-    columns = {int(column): values for (column, protocol), values in row.cells.items() if protocol == "exact"}
-    for seed in range(min(map(len, columns.values()))):
-        yield [{"epoch": float(epoch), "fused": values[seed]} for epoch, values in columns.items()]
-
-
-def draw_embedding(args: argparse.Namespace, titles: dict[str, str], path: Path) -> bool:
+def draw_embedding(args: argparse.Namespace, path: Path) -> bool:
     """Figure 2: the streams' test features, each of length one, side by side; NMI of k-means on all classes."""
     panels: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     names: Sequence[str] = ()
-    for row, title in titles.items():
+    for row in TABLES["figure 2"].rows:
         streams = [encoder_of(args, row, stream, args.seeds[0], "last.pt") for stream in STREAMS]
         there = [one for one in streams if one is not None]
         if len(there) < len(STREAMS):
@@ -281,7 +214,8 @@ def draw_embedding(args: argparse.Namespace, titles: dict[str, str], path: Path)
         nmi = evaluation.normalized_mutual_information(clusters, labels)
         ten = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))[:10].sort().values
         rows = torch.isin(labels, ten)
-        panels[f"{title}, NMI {nmi:.3f}"] = (features[rows], torch.searchsorted(ten, labels[rows]))
+        panel = f"{title_of(row, BUDGETS[args.budget])}, NMI {nmi:.3f}"
+        panels[panel] = (features[rows], torch.searchsorted(ten, labels[rows]))
         names = [names[label] for label in ten.tolist()]
     if panels:
         viz.plot_embedding(panels, names).savefig(path, dpi=110)
@@ -305,8 +239,7 @@ def render(args: argparse.Namespace) -> None:
             lines += markdown(args, name, rows)
             numbers[name] = {row.name: {f"{a}, {b}": held for (a, b), held in row.cells.items()} for row in rows}
         picture = args.to / f"{args.stem}_{name.replace(' ', '_')}.png"
-        rows = rows or [Row(row, {}) for row in TABLES[name].rows]
-        if draw(args, name, rows, picture):
+        if draw(args, name, rows, picture) if rows else draw_embedding(args, picture):
             lines += [f"![{TABLES[name].title}]({picture.name})", ""]
     command = f"{budget.epochs} epochs, `{' '.join([*budget.arguments, *args.more])}`"
     lines += [
@@ -318,20 +251,6 @@ def render(args: argparse.Namespace) -> None:
     how = {"budget": args.budget, "arguments": [*budget.arguments, *args.more], "seeds": args.seeds, **origin()}
     write(args.to / f"{args.stem}.json", json.dumps({**how, "tables": numbers}, indent=1) + "\n")
     print("\n".join(lines), f"\n\nin {args.to}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def origin() -> dict[str, str]:
-    """Where and with what this was made."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, check=False, capture_output=True, text=True).stdout.strip()  # noqa: S603  fixed arguments
-    return {"commit": commit, "torch": torch.__version__, "machine": f"{platform.machine()}, {platform.system()}"}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

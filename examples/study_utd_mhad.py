@@ -18,7 +18,7 @@ import torch
 
 import aimclr_ntu as pretraining
 import supervised
-from reproduce import origin, spread, write
+from paper_pages import origin, spread, write
 from skelcontrast import augment, checkpoint, nn, viz
 from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, logistic_probe, summarize
