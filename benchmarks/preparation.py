@@ -100,11 +100,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 measured.append(result | {"files": files, "raw_mb": size})
                 show(measured[-1])
     worker_start = start()
-    report(measured, worker_start)
+    meaning = report(measured, worker_start)
     if args.json is not None:
         versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
         settings = {"frames": args.frames, "repeats": args.repeats}
-        result = {**settings, **versions, "worker_start": worker_start, "runs": measured}
+        result = {**settings, **versions, "worker_start": worker_start, **meaning, "runs": measured}
         args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
@@ -177,8 +177,8 @@ def start() -> float:
     return min(float(subprocess.check_output(command)) for _ in range(3))  # noqa: S603  our own arguments
 
 
-def report(measured: Sequence[dict[str, Any]], worker_start: float) -> None:
-    """Say what the numbers mean."""
+def report(measured: Sequence[dict[str, Any]], worker_start: float) -> dict[str, Any]:
+    """Say what the numbers mean, and return what is said of NTU-60 and of memory."""
     few, many = sorted({one["files"] for one in measured})
     found = {(one["kind"], one["workers"], one["files"]): one for one in measured}
 
@@ -196,12 +196,20 @@ def report(measured: Sequence[dict[str, Any]], worker_start: float) -> None:
         print(f"  workers of one call:           {alone.over(together, '.2f')} times the speed")
         print(f"  workers reach of the machine's {apart.over(together, '.0%')}")
         print(f"  processor time of all of them: {cpu.over(alone_cpu, '.2f')} times that of one process")
+    minutes, growth = {}, {}
     for workers in sorted({one["workers"] for one in measured}):
-        minutes = NTU60_FILES * found["prepare", workers, many]["seconds"] / many / 60
-        print(f"{NTU60_FILES} such files, {workers} processes: about {minutes:.1f} minutes")
+        less, more = found["prepare", workers, few], found["prepare", workers, many]
+        computed = more["own_cpu"] + more["worker_cpu"]
+        times = {"passed": more["seconds"], "computed": computed}
+        minutes[workers] = {clock: NTU60_FILES * seconds / many / 60 for clock, seconds in times.items()}
+        growth[workers] = more["peak_mb"] + more["worker_mb"] - less["peak_mb"] - less["worker_mb"]
+        shown = ", ".join(f"{value:.1f} {clock}" for clock, value in minutes[workers].items())
+        print(f"{NTU60_FILES} such files, {workers} process{'es' if workers > 1 else ''}, minutes: {shown}")
+        print(f"  peak memory of {many} files beyond that of {few}: {growth[workers]:.1f} MB")
     one = found["prepare", 1, many]
     megabytes = one["raw_mb"] / one["files"], one["prepared_mb"] / one["samples"]
     print(f"a file: {megabytes[0] * 1e3:.0f} kB raw, {megabytes[1] * 1e3:.0f} kB prepared (float32)")
+    return {"ntu60_minutes": minutes, "peak_growth_mb": growth}
 
 
 class Cost(NamedTuple):
