@@ -45,6 +45,7 @@ gpu: $(READY)  ## On a machine with CUDA: the tests that need it, then the bench
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "make gpu: torch finds no CUDA device on this machine, so nothing was run")'
 	$(BIN)/python -m pytest -m gpu || [ $$? -eq 5 ]  # 5: no test asks for a GPU
 	$(BIN)/python -m benchmarks --out benchmarks/results
+	$(BIN)/python -m benchmarks.report
 
 clean:  ## Remove what the other targets made, .venv included
 	rm -rf $(VENV) demo docs/_build build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

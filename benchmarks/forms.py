@@ -81,8 +81,8 @@ def measure_forms(
     return rows
 
 
-def whole_row(case: str, form: str, seconds: Sequence[float], baseline: Sequence[float], held: int) -> Row:
-    """Return the row of something that has no parts."""
+def whole_row(case: str, form: str, seconds: Sequence[float], baseline: Sequence[float], held: int | None) -> Row:
+    """Return the row of something that has no parts; where memory was not measured it is `None`."""
     spread, ratio = Spread.of(seconds)._asdict(), speedup(baseline, seconds)._asdict()
     return {"case": case, "form": form, "seconds": {"both": spread}, "times_faster": {"both": ratio}, "bytes": held}
 
@@ -106,7 +106,8 @@ def print_row(row: Row, *, is_first: bool) -> None:
     )
     share = f"{row['share']:>8.0%}" if "share" in row else ""
     seconds = Spread(**row["seconds"]["both"]).show(1e3)
-    print(f"{title}  {row['form']:24}{seconds:>26}{ratios}{show_bytes(row['bytes']):>12}{share}", flush=True)
+    held = "" if row["bytes"] is None else show_bytes(row["bytes"])
+    print(f"{title}  {row['form']:24}{seconds:>26}{ratios}{held:>12}{share}", flush=True)
 
 
 def geometric_mean(found: Sequence[Row], form: str, part: str) -> float:

@@ -21,18 +21,17 @@ Every step's loss is first held against a plain form of what is said above, in t
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.measure import Clock, Spread, interleaved, peak_memory, show_bytes, speedup
+from benchmarks.forms import Row, print_head, print_row, table, whole_row
+from benchmarks.measure import Timing, interleaved, peak_memory, save
 from skelcontrast.losses import info_nce
 from skelcontrast.memory import MemoryQueue
 
@@ -60,33 +59,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=128, help="samples")
     parser.add_argument("--keys", type=int, nargs="+", default=[4096, 32768, 65536], help="keys in the bank")
     parser.add_argument("--dim", type=int, default=128, help="size of an embedding")
-    parser.add_argument("--repeats", type=int, default=9, help="how often each is timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--clock", choices=("wall", "cpu"), help="time passed, or computed (default with one thread)")
     parser.add_argument("--most", type=float, default=4, help="GiB that NTXentLoss of pytorch-metric-learning may hold")
-    parser.add_argument("--json", type=Path, help="file for the numbers")
+    Timing.add_arguments(parser, repeats=9)
     args = parser.parse_args(argv)
     libraries = load()
-    torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    clock: Clock = args.clock or ("cpu" if args.threads == 1 and device.type == "cpu" else "wall")
+    timing = Timing.of(args)
 
-    settings = {"batch": args.batch, "dim": args.dim, "threads": args.threads, "clock": clock, "device": device.type}
+    settings = {"batch": args.batch, "dim": args.dim, **timing.settings()}
     print(", ".join(f"{name} {value}" for name, value in settings.items()) + f", float32; {versions()}")
     print(
-        "loss, gradient and the bank's update; lightly's step is skelcontrast's, pytorch-metric-learning's is another:"
+        "loss, gradient and the bank's update; in pytorch-metric-learning's step the keys go in first, so that they are"
     )
-    print("the keys go in first, so that they are negatives of each other, and the positive is found by its label")
-    banks = []
+    print("negatives of each other, and the positive is found by its label; times faster than lightly")
+    rows, losses = list[Row](), {}
     for K in args.keys:
-        problem = draw(args.batch, args.dim, K, device)
+        problem = draw(args.batch, args.dim, K, timing.device)
         found = {name: make for name, make in steps(*libraries).items() if fits(name, problem, args.most)}
-        losses = check_losses(problem, found)
-        banks.append({"keys": K, "losses": losses, **measure(problem, found, args.repeats, clock)})
-    if args.json is not None:
-        result = {**settings, "repeats": args.repeats, "versions": versions(), "banks": banks}
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        losses[K] = check_losses(problem, found)
+        rows += measure(problem, found, timing)
+    result = table("InfoNCE against a bank: loss, gradient and update", "bank", rows, losses=losses)
+    save(args.json, {**settings, "libraries": versions(), "tables": [result]})
 
 
 def load() -> tuple[Any, Any]:
@@ -156,7 +148,7 @@ def steps(lightly_loss: Any, metric_losses: Any) -> dict[str, Callable[[Problem]
 
         return make
 
-    return {OURS: ours, LIGHTLY: lightly, SUPCON: metric_learning("SupConLoss"), NTXENT: metric_learning("NTXentLoss")}
+    return {LIGHTLY: lightly, OURS: ours, SUPCON: metric_learning("SupConLoss"), NTXENT: metric_learning("NTXentLoss")}
 
 
 def differentiated(loss: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -199,20 +191,17 @@ def check_losses(problem: Problem, found: dict[str, Callable[[Problem], Step]]) 
     return losses
 
 
-def measure(
-    problem: Problem, found: dict[str, Callable[[Problem], Step]], repeats: int, clock: Clock
-) -> dict[str, Any]:
-    """Time the steps in turns, and print them with their memory."""
+def measure(problem: Problem, found: dict[str, Callable[[Problem], Step]], timing: Timing) -> list[Row]:
+    """Time the steps in turns, and print them with their memory, beside the first."""
     device, made = problem.bank.device, {name: make(problem) for name, make in found.items()}
-    times = interleaved(made, repeats=repeats, warmup=1, device=device, clock=clock)
-    held = {name: peak_memory(step, device) for name, step in made.items()}
-    ratios = {name: speedup(seconds, times[OURS]) for name, seconds in times.items()}
-    print(f"{'':38}{'milliseconds (quartiles)':>28}{'skelcontrast faster':>28}{'memory':>14}")
-    for name, seconds in times.items():
-        shown = f"{Spread.of(seconds).show(1e3):>28}{ratios[name].show():>26} x{show_bytes(held[name]):>14}"
-        print(f"{name:38}{shown}", flush=True)
-    seconds_of = {name: Spread.of(seconds)._asdict() for name, seconds in times.items()}
-    return {"seconds": seconds_of, "times_faster": {n: r._asdict() for n, r in ratios.items()}, "bytes": held}
+    times = interleaved(made, repeats=timing.repeats, warmup=1, device=device, clock=timing.clock)
+    print_head(f"{len(problem.bank)} keys")
+    baseline, rows = next(iter(made)), []
+    for name, step in made.items():
+        held = peak_memory(step, device)
+        rows.append(whole_row(f"{len(problem.bank)} keys", name, times[name], times[baseline], held))
+        print_row(rows[-1], is_first=name == baseline)
+    return rows
 
 
 if __name__ == "__main__":

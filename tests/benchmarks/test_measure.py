@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.__main__ import describe_machine, write
-from benchmarks.measure import Spread, interleaved, matrix_rate, peak_memory, speedup
+from benchmarks.__main__ import write
+from benchmarks.forms import Binding, Form, measure_forms
+from benchmarks.machine import describe_machine
+from benchmarks.measure import Limits, Spread, Timing, Work, interleaved, matrix_rate, peak_memory, speedup
 
 
 def test_candidates_take_turns() -> None:
@@ -40,6 +42,31 @@ def test_peak_memory_counts_what_is_held_together() -> None:
 
 def test_matrix_rate_is_a_rate() -> None:
     assert matrix_rate(8, 8, 8, device=torch.device("cpu"), clock="wall", repeats=2) > 0
+
+
+def test_the_share_is_that_of_the_limit_that_binds() -> None:
+    limits = Limits(copy_bytes_per_second=10, matrix_flops_per_second=100)
+    assert limits.share(Work(flops=100, moved=5), seconds=2) == pytest.approx(0.5)
+    assert limits.share(Work(flops=100, moved=15), seconds=2) == pytest.approx(0.75)
+
+
+def test_forms_are_measured_in_parts_and_must_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    timing = Timing(2, torch.device("cpu"), "wall")
+    inputs = [torch.randn(64, 8, requires_grad=True)]
+    forms = {
+        "plain": Form.of_loss(lambda x: (x * x).sum(), inputs),
+        "ours": Form.of_loss(lambda x: x.square().sum(), inputs),
+    }
+    bound = Binding(Work(1.0, 1.0), Limits(1.0, 1.0))
+    plain, ours = measure_forms("square", forms, timing, count=2, bound=bound)
+    assert plain["times_faster"]["both"]["median"] == 1
+    assert ours["seconds"].keys() == {"forward", "backward", "both"}
+    assert ours["count"] == 2
+    assert ours["share"] > 0
+    assert "square" in capsys.readouterr().out
+    forms["wrong"] = Form.of_loss(lambda x: 2 * x.square().sum(), inputs)
+    with pytest.raises(ArithmeticError, match="wrong differs from plain"):
+        measure_forms("square", forms, timing)
 
 
 def test_results_are_kept_as_text_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

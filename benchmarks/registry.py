@@ -1,0 +1,96 @@
+"""What is measured: per operation the module that does it, the tests that must pass first, and what it needs."""
+
+from typing import NamedTuple
+
+
+class Benchmark(NamedTuple):
+    """A module of this folder that measures one operation behind its tests.
+
+    The module prints its result, and writes its numbers where ``--json FILE`` is given: settings and, under "tables",
+    what `benchmarks.report` renders.
+    """
+
+    title: str
+    """What the page calls it."""
+    module: str
+    tests: tuple[str, ...]
+    """Of the operation; nothing is measured unless they pass in the same call."""
+    arguments: tuple[str, ...] = ()
+    """Always given to the module."""
+    quick: tuple[str, ...] = ()
+    """Given with ``--quick``: less of the same, in seconds."""
+    needs: tuple[str, ...] = ()
+    """Packages of the extra `bench`."""
+
+
+_BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py")
+_GRAPH_CONV = ("tests/nn", "tests/kernels/test_graph_conv.py")
+_STEP = ("tests/methods", "tests/test_cuda_graph.py", "tests/test_moco.py", "tests/test_memory.py")
+_FEW = ("--repeats", "2")
+_SHORT_AXES = (
+    *("--keys", "4096", "16384", "--samples", "8", "32"),
+    *("--bodies", "4", "16", "--frames", "13", "25", "--joints", "17", "25"),
+)
+
+BENCHMARKS = {
+    "losses": Benchmark(
+        "AimCLR's loss", "benchmarks.losses", _BANK_READ, quick=(*_FEW, "--batch", "32", "--keys", "4096")
+    ),
+    "losses_rules": Benchmark("How a bank is read", "benchmarks.losses_rules", _BANK_READ, quick=_FEW),
+    "graph_conv": Benchmark(
+        "Encoder, layer by layer",
+        "benchmarks.graph_conv",
+        _GRAPH_CONV,
+        quick=(*_FEW, "--batch", "8", "--encoder-batch", "4"),
+    ),
+    "graph_conv_rules": Benchmark(
+        "How a graph convolution is computed",
+        "benchmarks.graph_conv_rules",
+        _GRAPH_CONV,
+        quick=(*_FEW, "--bodies", "8"),
+    ),
+    "scaling": Benchmark(
+        "Growth with K, N, T and V",
+        "benchmarks.scaling",
+        (*_BANK_READ, *_GRAPH_CONV),
+        quick=(*_FEW, *_SHORT_AXES),
+    ),
+    "augment": Benchmark(
+        "Augmentation", "benchmarks.augment", ("tests/augment",), quick=("--repeats", "3", "--batch", "16")
+    ),
+    "step": Benchmark("A whole training step", "benchmarks.step", _STEP, quick=(*_FEW, "--batch", "8")),
+    "step_bf16": Benchmark(
+        "A whole training step, bfloat16", "benchmarks.step", _STEP, ("--bf16",), (*_FEW, "--batch", "8")
+    ),
+    "epoch": Benchmark(
+        "One epoch",
+        "benchmarks.epoch",
+        (*_STEP, "tests/data/test_loader.py", "tests/data/test_dataset.py"),
+        quick=("--clips", "16", "--batch", "8"),
+    ),
+    "evaluation": Benchmark(
+        "Evaluation of frozen features",
+        "benchmarks.evaluation",
+        ("tests/evaluation",),
+        quick=("--train", "2000", "--test", "1000", "--epochs", "3", "--seeds", "2"),
+    ),
+    "parsing": Benchmark(
+        "Reading files",
+        "benchmarks.parsing",
+        ("tests/data/readers",),
+        quick=("--files", "6", "--frames", "20", "--repeats", "2"),
+    ),
+    "preparation": Benchmark(
+        "Preparing a data set",
+        "benchmarks.preparation",
+        ("tests/data/preparation",),
+        quick=("--files", "40", "--frames", "20", "--repeats", "1"),
+    ),
+    "libraries": Benchmark(
+        "Beside other libraries",
+        "benchmarks.libraries",
+        ("tests/losses/test_info_nce.py", "tests/test_memory.py"),
+        quick=(*_FEW, "--keys", "4096"),
+        needs=("lightly", "pytorch_metric_learning"),
+    ),
+}
