@@ -2,12 +2,13 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 import torch
 from tests.reference.released_step import ReleasedStep, Views
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast import augment
 from skelcontrast.methods import AimCLR, AimCLRLoss
@@ -121,6 +122,33 @@ def train(forms: Forms, *, steps: int, mine_from: int) -> list[float]:
 def standard_error(one: Sequence[float], two: Sequence[float]) -> float:
     """Of the difference of two means, each step taken as a draw of its own."""
     return float(((statistics.variance(one) + statistics.variance(two)) / len(one)) ** 0.5)
+
+
+class _Watched(TorchDispatchMode):
+    """Remember which operations were called, and refuse what makes the host wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # its base is untyped
+        self.called: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"}
+        self.called.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_asks_the_device_for_nothing_and_updates_momentum_by_foreach() -> None:
+    model, x = build(), draw_clips()[:SAMPLES]
+    model.implementation = "dense"  # the chunked form asks, but on a CPU alone
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    views = Views(NORMAL(x, generator), NORMAL(x, generator), EXTREME(x, generator))  # tested in their own room
+    with _Watched() as watched:
+        model.momentum_update()
+        assert watched.called.count("_foreach_lerp_") == 2  # encoder and head
+        for mine in (False, True):
+            finish(model, optimizer, views, mine=mine)
 
 
 @pytest.mark.slow
