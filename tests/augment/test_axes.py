@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skelcontrast.augment import AxisMaps
+from skelcontrast.augment import _rows as room
 
 
 def random_maps(kinds: frozenset[str], shape: tuple[int, ...], generator: torch.Generator) -> AxisMaps:
@@ -16,11 +17,13 @@ def random_maps(kinds: frozenset[str], shape: tuple[int, ...], generator: torch.
         return torch.randint(size, (N, size), generator=generator)
 
     diagonal = numbers(N, C) if "diagonal" in kinds else None
+    near = "near" in kinds and "mix" not in kinds
     return AxisMaps(
         channel=numbers(N, C, C) if "channel" in kinds else diagonal,
         joint=index(V) if "joint" in kinds else None,
         frame=index(T) if "frame" in kinds else None,
-        mix=numbers(N, T, T) if "mix" in kinds else None,
+        mix=numbers(N, T, T) if "mix" in kinds else numbers(N, T, 3) if near else None,
+        source=torch.randint(T, (N, T, 3), generator=generator) if near else None,
     )
 
 
@@ -32,7 +35,9 @@ def applied(x: torch.Tensor, maps: AxisMaps) -> torch.Tensor:
             sample = sample[:, :, maps.joint[n]]
         if maps.frame is not None:
             sample = sample[:, maps.frame[n]]
-        if maps.mix is not None:
+        if maps.mix is not None and maps.source is not None:
+            sample = torch.einsum("tk,ctkvm->ctvm", maps.mix[n], sample[:, maps.source[n]])
+        elif maps.mix is not None:
             sample = torch.einsum("ts,csvm->ctvm", maps.mix[n], sample)
         if maps.channel is not None:
             matrix = maps.channel[n] if maps.channel.dim() == 3 else maps.channel[n].diag()
@@ -41,7 +46,7 @@ def applied(x: torch.Tensor, maps: AxisMaps) -> torch.Tensor:
     return torch.stack(y)
 
 
-kinds = st.frozensets(st.sampled_from(["channel", "diagonal", "joint", "frame", "mix"]))
+kinds = st.frozensets(st.sampled_from(["channel", "diagonal", "joint", "frame", "mix", "near"]))
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.integers(1, 5), st.integers(1, 3))
 
 
@@ -52,6 +57,8 @@ def test_maps_are_what_they_are_defined_to_be(chosen: frozenset[str], shape: tup
     maps = random_maps(chosen, shape, generator)
     x = torch.randn(shape, dtype=torch.float64, generator=generator)
     torch.testing.assert_close(maps.apply(x), applied(x, maps))
+    # What runs away from a CPU computes the same, and runs here too.
+    torch.testing.assert_close(maps._by_products(x), applied(x, maps))
 
 
 @settings(deadline=None, max_examples=120)
@@ -91,7 +98,23 @@ def test_joints_move_where_memory_does_not_start_on_a_whole_word() -> None:
     torch.testing.assert_close(maps.apply(x), applied(x, maps), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("chosen", ["channel", "diagonal", "joint", "frame", "mix"])
+def test_indices_beyond_int32_are_int64(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = random_maps(frozenset({"channel", "frame", "near"}), (2, 3, 4, 5, 1), torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 4, 5, 1, dtype=torch.float64)
+    narrow = maps.apply(x)
+    monkeypatch.setattr(room, "MANY", 1)
+    assert torch.equal(maps.apply(x), narrow)
+
+
+def test_some_samples_can_be_taken() -> None:
+    maps = random_maps(
+        frozenset({"channel", "joint", "frame", "near"}), (4, 3, 5, 4, 2), torch.Generator().manual_seed(0)
+    )
+    x, rows = torch.randn(4, 3, 5, 4, 2, dtype=torch.float64), torch.tensor([3, 0])
+    torch.testing.assert_close(maps.take(rows).apply(x[rows]), maps.apply(x)[rows])
+
+
+@pytest.mark.parametrize("chosen", ["channel", "diagonal", "joint", "frame", "mix", "near"])
 def test_gradient(chosen: str) -> None:
     maps = random_maps(frozenset({chosen, "frame"}), (2, 2, 3, 4, 2), torch.Generator().manual_seed(0))
     x = torch.randn(2, 2, 3, 4, 2, dtype=torch.float64, requires_grad=True)

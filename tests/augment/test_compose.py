@@ -12,15 +12,16 @@ from skelcontrast.augment import (
     Compose,
     GaussianBlur,
     GaussianNoise,
+    Preset,
     Rotate,
     Shear,
     SpatialFlip,
     TemporalCrop,
     TemporalFlip,
     Transform,
+    extreme,
 )
-from skelcontrast.augment import compose as room
-from skelcontrast.skeleton import SkeletonLayout
+from skelcontrast.skeleton import COCO_17, UTD_MHAD_20, SkeletonLayout
 
 V_SHAPE = SkeletonLayout("v", ("middle", "left", "right"), ((1, 0), (2, 0)), 0, ((1, 2),))
 AnyTransform = Transform[Any]
@@ -92,13 +93,64 @@ def test_every_pair(first: AnyTransform, second: AnyTransform) -> None:
     check_merging(Compose(first, second), torch.randn(8, 3, 9, 3, 2, dtype=torch.float64), generator)
 
 
-def test_large_batches_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    compose = Compose(*EIGHT)
-    x = torch.randn(40, 3, 9, 3, 2)
+@pytest.mark.parametrize("preset", ["paper", "official"])
+@pytest.mark.parametrize("layout", [COCO_17, UTD_MHAD_20], ids=lambda layout: layout.name)
+@pytest.mark.parametrize(("N", "C", "T", "M"), [(1, 3, 13, 1), (5, 2, 37, 2), (16, 3, 37, 3), (7, 2, 13, 3)])
+def test_extreme_view_in_odd_shapes(preset: Preset, layout: SkeletonLayout, N: int, C: int, T: int, M: int) -> None:
+    x = torch.randn(N, C, T, layout.num_joints, M, dtype=torch.float64)
+    x[0, ..., -1] = 0
+    view = extreme(layout, preset=preset)
+    for seed in range(4):
+        check_merging(view, x, torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True)
+class Freeze(Transform[ScaleParams]):
+    """A user's transform whose result is the memory of its input, one frame for all."""
+
+    def sample(self, x: torch.Tensor, generator: torch.Generator | None = None) -> ScaleParams:
+        return ScaleParams(torch.rand(len(x), generator=generator))
+
+    def apply(self, x: torch.Tensor, params: ScaleParams) -> torch.Tensor:  # noqa: ARG002  (nothing to draw)
+        return x[:, :, :1].expand_as(x)
+
+
+@pytest.mark.parametrize("before", [[], [Shear()], [Freeze()], [Shear(), Freeze()]], ids=str)
+@pytest.mark.parametrize("after", [GaussianNoise(p=1.0), GaussianBlur(p=1.0)], ids=str)
+def test_only_memory_of_its_own_is_written_over(before: list[AnyTransform], after: AnyTransform) -> None:
+    compose = Compose(*before, after)
+    x = torch.randn(6, 3, 9, 3, 2, dtype=torch.float64)
+    kept, params = x.clone(), compose.sample(x)
+    torch.testing.assert_close(compose.apply(x, params), one_by_one(compose, x, params))
+    assert torch.equal(x, kept)
+
+
+def test_memory_in_another_order_is_written_over_rightly() -> None:
+    compose = Compose(GaussianBlur(), GaussianNoise(p=1.0))
+    x = torch.randn(6, 9, 3, 3, 2, dtype=torch.float64).transpose(1, 2)
+    check_merging(compose, x, torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class SomeSquared(SquaredSize):
+    """A user's transform that says whom it changes, and fails if led through with others."""
+
+    def apply(self, x: torch.Tensor, params: ScaleParams) -> torch.Tensor:
+        assert params.factor.gt(0.5).all()
+        return x * x
+
+    def touched(self, params: ScaleParams) -> torch.Tensor:
+        return params.factor > 0.5
+
+
+def test_samples_are_led_only_through_what_touches_them() -> None:
+    x = torch.randn(20, 3, 9, 3, 2)
+    kept = x.clone()
+    compose = Compose(SomeSquared())
     params = compose.sample(x)
-    whole = compose.apply(x, params)
-    monkeypatch.setattr(room, "PART_BYTES", 1)
-    torch.testing.assert_close(compose.apply(x, params), whole)
+    expected = torch.where(params[0].factor.view(-1, 1, 1, 1, 1) > 0.5, x * x, x)
+    torch.testing.assert_close(compose.apply(x, params), expected, rtol=0, atol=0)
+    assert torch.equal(x, kept)
 
 
 def test_parameters_can_be_replayed_on_another_tensor() -> None:

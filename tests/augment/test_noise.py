@@ -44,6 +44,25 @@ def test_a_body_is_present_whatever_it_holds(value: float) -> None:
     assert y[..., 1].eq(0).all()
 
 
+def test_a_body_that_comes_later_is_present() -> None:
+    x = torch.randn(4, 3, 6, 5, 2)
+    x[1, :, :4, :, 1] = 0
+    x[2, :, :, :, 1] = 0
+    params = GaussianNoise(p=1.0).sample(x)
+    gets = torch.ones(4, 1, 1, 1, 2)
+    gets[2, ..., 1] = 0
+    torch.testing.assert_close(GaussianNoise(p=1.0).apply(x, params), x + params.noise * gets, rtol=0, atol=0)
+
+
+def test_can_be_added_in_place() -> None:
+    x = torch.randn(4, 3, 6, 5, 2)
+    params = GaussianNoise().sample(x)
+    expected, memory = GaussianNoise().apply(x, params), x.clone()
+    assert GaussianNoise().apply_(memory, params) is memory
+    assert torch.equal(memory, expected)
+    assert torch.equal(GaussianNoise().apply_(x.mT.contiguous().mT, params), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_noise_has_the_dtype_of_the_batch_and_the_same_draws(dtype: torch.dtype) -> None:
     x = torch.ones(4, 3, 5, 2, 2)

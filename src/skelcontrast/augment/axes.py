@@ -5,9 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Types that hold one joint's bodies as a single word, by its bytes. Integers where there are any, so that no bit
-# pattern is ever read as a number.
-WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
+from skelcontrast.augment._rows import move_frames, move_joints, sum_rows
 
 
 class AxisMaps(NamedTuple):
@@ -20,7 +18,9 @@ class AxisMaps(NamedTuple):
             ``y[n, c] = channel[n, c] x[n, c]``.
         joint: Indices (N, V), int64: ``y[n, :, :, v] = x[n, :, :, joint[n, v]]``.
         frame: Indices (N, T), int64: ``y[n, :, t] = x[n, :, frame[n, t]]``.
-        mix: Matrices (N, T, T): ``y[n, :, t] = sum_s mix[n, t, s] x[n, :, s]``.
+        mix: Matrices (N, T, T): ``y[n, :, t] = sum_s mix[n, t, s] x[n, :, s]``; or, with `source`, weights (N, T, K):
+            ``y[n, :, t] = sum_k mix[n, t, k] x[n, :, source[n, t, k]]``.
+        source: Indices (N, T, K), int64, for maps that mix a few frames only; on a CPU that saves time.
 
     Example:
         >>> reverse = AxisMaps(frame=torch.tensor([[2, 1, 0]]))
@@ -34,21 +34,25 @@ class AxisMaps(NamedTuple):
     joint: Tensor | None = None
     frame: Tensor | None = None
     mix: Tensor | None = None
+    source: Tensor | None = None
 
     def then(self, after: "AxisMaps") -> "AxisMaps":
         """Return the maps that do `self` and then `after`."""
-        frame, mix = self.frame, self.mix
+        frame, mix, source = self.frame, self.mix, self.source
         if mix is None:
-            frame = _pick(frame, after.frame)
-        elif after.frame is not None:  # picking among mixed frames is picking among the rows of the matrices
-            N, T, _ = mix.shape
-            rows = after.frame + T * torch.arange(N, device=mix.device)[:, None]
-            mix = mix.reshape(N * T, T).index_select(0, rows.flatten()).view(N, T, T)
+            frame, mix, source = _pick(frame, after.frame), after.mix, after.source
+        else:
+            if after.frame is not None:  # picking among mixed frames is picking among the rows of the weights
+                mix = _pick_rows(mix, after.frame)
+                source = None if source is None else _pick_rows(source, after.frame)
+            if after.mix is not None:
+                mix, source = torch.bmm(_matrices(after.mix, after.source), _matrices(mix, source)), None
         return AxisMaps(
             channel=_multiply(self.channel, after.channel),
             joint=_pick(self.joint, after.joint),
             frame=frame,
-            mix=_multiply(mix, after.mix),
+            mix=mix,
+            source=source,
         )
 
     def take(self, rows: Tensor) -> "AxisMaps":
@@ -56,14 +60,39 @@ class AxisMaps(NamedTuple):
         return AxisMaps(*(None if axis is None else axis.index_select(0, rows) for axis in self))
 
     def apply(self, x: Tensor) -> Tensor:
-        """Map a batch (N, C, T, V, M), touching it once per kind of map: a gather, a T x T and a C x C product."""
+        """Map a batch (N, C, T, V, M).
+
+        On a CPU rows of the batch are summed where they lie: one pass for frames and coordinates, another for a mix;
+        joints are moved in a third. Elsewhere it is a gather, a T x T and a C x C product.
+        """
+        return self._by_rows(x) if x.device.type == "cpu" else self._by_products(x)
+
+    def _by_rows(self, x: Tensor) -> Tensor:
+        channel, frame, (_, C, T, _, _) = self.channel, self.frame, x.shape
+        first = torch.arange(0, C * T, T, dtype=torch.int32)  # of each coordinate, the first row
+        own = first.view(C, 1, 1)
+        if self.mix is not None and self.source is not None:
+            source = self.source if frame is None else frame.gather(1, self.source.flatten(1)).view(self.source.shape)
+            x, frame = sum_rows(x, own + source.int().unsqueeze(1), self.mix.unsqueeze(1)), None
+        elif self.mix is not None:
+            x, frame = x if frame is None else move_frames(x, frame), None
+            x = torch.matmul(self.mix.unsqueeze(1).to(x.dtype), x.flatten(3)).view(x.shape)
+        if channel is not None:
+            frame = (torch.arange(T) if frame is None else frame).int().view(-1, 1, T, 1)
+            row, weight = (first, channel) if channel.dim() == 3 else (own, channel.unsqueeze(2))
+            x = sum_rows(x, row + frame, weight.unsqueeze(2))
+        elif frame is not None:
+            x = move_frames(x, frame)
+        return x if self.joint is None else move_joints(x, self.joint)
+
+    def _by_products(self, x: Tensor) -> Tensor:
         if self.joint is not None:
-            x = _move_joints(x, self.joint, self.frame)
+            x = move_joints(x, self.joint, self.frame)
         elif self.frame is not None:
-            x = _move_frames(x, self.frame)
+            x = move_frames(x, self.frame)
         channel = self.channel
         if self.mix is not None:
-            mix = self.mix[:, None]
+            mix = _matrices(self.mix, self.source)[:, None]
             if channel is not None and channel.dim() == 2:
                 mix, channel = mix * channel[:, :, None, None], None
             x = torch.matmul(mix.to(x.dtype), x.flatten(3)).view(x.shape)
@@ -80,32 +109,22 @@ def _pick(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return first.gather(1, second)
 
 
+def _pick_rows(weights: Tensor, frame: Tensor) -> Tensor:
+    N, T, K = weights.shape
+    rows = frame + T * torch.arange(N, device=frame.device)[:, None]
+    return weights.reshape(N * T, K).index_select(0, rows.flatten()).view(N, T, K)
+
+
+def _matrices(mix: Tensor, source: Tensor | None) -> Tensor:
+    if source is None:
+        return mix
+    hit = source[..., None] == torch.arange(mix.shape[1], device=mix.device)
+    return (mix[..., None] * hit).sum(dim=2)
+
+
 def _multiply(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     if first is None or second is None:
         return second if first is None else first
     if second.dim() == 2:
         return second[:, :, None] * first if first.dim() == 3 else second * first
     return second * first[:, None, :] if first.dim() == 2 else torch.bmm(second, first)
-
-
-def _move_frames(x: Tensor, frame: Tensor) -> Tensor:
-    N, C, T, V, M = x.shape
-    start = T * torch.arange(N * C, device=x.device).view(N, C, 1)  # the first frame of each sample and coordinate
-    rows = (start + frame[:, None]).flatten()
-    return x.reshape(N * C * T, V * M).index_select(0, rows).view(x.shape)
-
-
-def _move_joints(x: Tensor, joint: Tensor, frame: Tensor | None) -> Tensor:
-    N, C, T, V, M = x.shape
-    if frame is None:
-        frame = torch.arange(T, device=x.device)[None]
-    source = (frame[:, :, None] * V + joint[:, None, :]).flatten(1)
-    x = x.contiguous()
-    word = WORDS.get(M * x.element_size())
-    # The bodies of a joint move together: as one word where that is possible, at less than half the time. Reading
-    # a tensor as another type has no gradient and needs memory that starts on a whole word.
-    if word is not None and not x.requires_grad and x.storage_offset() % M == 0:
-        words = x.view(N, C, T * V * M).view(word)
-        return words.gather(2, source[:, None].expand(N, C, T * V)).view(x.dtype).view(x.shape)
-    source = (source[:, :, None] * M + torch.arange(M, device=x.device)).flatten(1)
-    return x.flatten(2).gather(2, source[:, None].expand(N, C, T * V * M)).view(x.shape)

@@ -50,6 +50,10 @@ class Transform(ABC, Generic[Params]):
             ValueError: If `x` has not the shape that the transform needs, or `params` are not for N samples.
         """
 
+    def apply_(self, x: Tensor, params: Params) -> Tensor:
+        """Transform a batch that nobody else holds: what `apply` returns, perhaps in the memory of `x`."""
+        return self.apply(x, params)
+
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters and apply them."""
         return self.apply(x, self.sample(x, generator))
@@ -64,8 +68,8 @@ class Transform(ABC, Generic[Params]):
 
     def check_params(self, x: Tensor, params: Params) -> None:
         """Check that parameters are as many as the samples of a batch."""
-        given = {len(tensor) for tensor in params}
-        if given != {len(x)}:
+        given = {tensor.shape[0] for tensor in params}
+        if given != {x.shape[0]}:
             hint = "They were drawn for a batch of another size."
             got = " and ".join(str(size) for size in sorted(given))
             _check.fail(type(self).__name__, "params", f"be for N = {len(x)} samples", got, hint=hint)
@@ -120,7 +124,7 @@ class AxisTransform(Transform[Params]):
 
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
     """Draw uniformly from [low, high), in float32 whatever `x` is, so that every dtype gets the same draws."""
-    return torch.rand(shape, generator=generator, device=x.device) * (high - low) + low
+    return torch.empty(shape, device=x.device).uniform_(low, high, generator=generator)
 
 
 def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:

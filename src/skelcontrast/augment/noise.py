@@ -62,16 +62,13 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
             return GaussianNoiseParams(noise.to(x.dtype), noisy)
         # Random numbers are the dearest part of a view on a CPU, where finding the samples that need them is free.
         noise = torch.empty(x.shape)
-        for sample, gets in zip(noise.unbind(0), noisy.tolist(), strict=True):
+        runs, lengths = noisy.unique_consecutive(return_counts=True)
+        for run, gets in zip(noise.split(lengths.tolist()), runs.tolist(), strict=True):
             if gets:
-                sample.normal_(std=self.std, generator=generator)
+                run.normal_(std=self.std, generator=generator)
             else:
-                sample.zero_()
+                run.zero_()
         return GaussianNoiseParams(noise.to(x.dtype), noisy)
-
-    def touched(self, params: GaussianNoiseParams) -> Tensor:
-        """Return which samples get noise."""
-        return params.noisy
 
     def apply(self, x: Tensor, params: GaussianNoiseParams) -> Tensor:
         """Add the noise.
@@ -87,16 +84,47 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
             TypeError: If `x` is not a floating-point tensor.
             ValueError: If `x` has not the shape of the noise.
         """
+        noise, share = self._noise(x, params)
+        return torch.addcmul(_flat(x), noise, share).view(x.shape)
+
+    def apply_(self, x: Tensor, params: GaussianNoiseParams) -> Tensor:
+        """Add the noise, in place where `x` is contiguous."""
+        if not x.is_contiguous():  # flattened, it would be a copy
+            return self.apply(x, params)
+        noise, share = self._noise(x, params)
+        _flat(x).addcmul_(noise, share)
+        return x
+
+    def _noise(self, x: Tensor, params: GaussianNoiseParams) -> tuple[Tensor, Tensor]:
         self.check(x)
         self.check_params(x, params)
         if params.noise.shape != x.shape:
             got = _check.show(x.shape)
             _check.fail("GaussianNoise", "x", f"have the shape of the noise {_check.show(params.noise.shape)}", got)
-        # Joints and bodies are one axis here: an axis of two would keep the arithmetic from running in wide steps.
-        N, _, _, V, M = x.shape
-        flat = x.flatten(3).flatten(1, 2)
-        gets = params.noisy[:, None]
-        if self.bodies == "present":
-            gets = gets & (flat.abs().sum(dim=1).view(N, V, M).sum(dim=1) != 0)
-        share = gets.to(x.dtype).expand(N, M).repeat(1, V).view(N, 1, V * M)
-        return torch.addcmul(flat, params.noise.to(x.dtype).reshape(flat.shape), share).view(x.shape)
+        share = params.noisy.to(x.dtype)[:, None, None]
+        there = None if self.bodies == "all" else _present(x, params.noisy)
+        if there is not None:
+            share = share * there.to(x.dtype).repeat(1, x.shape[3])[:, None]
+        return _flat(params.noise.to(x.dtype)), share
+
+
+def _flat(x: Tensor) -> Tensor:
+    # Joints and bodies are one axis here: an axis of two would keep the arithmetic from running in wide steps.
+    return x.flatten(3).flatten(1, 2)
+
+
+def _present(x: Tensor, noisy: Tensor) -> Tensor | None:
+    """Return which bodies of noisy samples are not zero throughout (N, M), bool; on a CPU perhaps `None`, for all."""
+    if x.device.type != "cpu":
+        return _not_zero(x)
+    # Who is there is mostly so in the first frame. Only where that leaves a doubt, whole sequences are read.
+    there = x[:, :, 0].abs().sum(dim=(1, 2)) != 0
+    doubtful = (noisy & ~there.all(dim=1)).nonzero().squeeze(1)
+    if doubtful.shape[0] == 0:
+        return None
+    return there.index_put_((doubtful,), _not_zero(x.index_select(0, doubtful)))
+
+
+def _not_zero(x: Tensor) -> Tensor:
+    N, _, _, V, M = x.shape
+    return _flat(x).abs().sum(dim=1).view(N, V, M).sum(dim=1) != 0

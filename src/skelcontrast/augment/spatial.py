@@ -1,6 +1,7 @@
 """Augmentations of coordinates and joints: shear, flip, rotation and axis mask."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -124,14 +125,13 @@ class SpatialFlip(AxisTransform[SpatialFlipParams]):
     def maps(self, x: Tensor, params: SpatialFlipParams) -> AxisMaps:
         """Return the joint that moves to each place, and the reflection."""
         C, V = x.shape[1], x.shape[3]
-        flipped = params.flipped[:, None]
+        flipped = params.flipped.unsqueeze(1)
         partner = joint_index(self.layout.flip_index, x.device)
         joint = torch.where(flipped, partner, torch.arange(V, device=x.device))
         if self.mirror_axis is None:
             return AxisMaps(joint=joint)
         across = torch.arange(C, device=x.device) == self.mirror_axis
-        sign = 1 - 2 * (flipped & across).to(map_dtype(x))
-        return AxisMaps(joint=joint, channel=sign)
+        return AxisMaps(joint=joint, channel=1 - 2 * (flipped & across).to(map_dtype(x)))
 
 
 class RotateParams(NamedTuple):
@@ -199,15 +199,28 @@ class Rotate(AxisTransform[RotateParams]):
     def maps(self, x: Tensor, params: RotateParams) -> AxisMaps:
         """Return the rotation matrices."""
         angles = torch.deg2rad(params.angle_degrees.to(map_dtype(x)))[:, :, None, None]
-        # Rodrigues' formula for all axes at once. For each axis: the projection onto it, and its cross product.
-        basis = torch.eye(3, dtype=angles.dtype, device=x.device)
+        along, beside, across = _axes(angles.dtype, x.device)
+        if x.shape[1] == 2:  # the turn about z, seen in its plane
+            along, beside, across = (part[2:, :2, :2] for part in (along, beside, across))
+        turns = torch.addcmul(along + angles.cos() * beside, angles.sin(), across)
+        if x.shape[1] == 2:
+            return AxisMaps(channel=turns[:, 0])
+        about_x, about_y, about_z = turns.unbind(1)
+        return AxisMaps(channel=about_z @ about_y @ about_x)
+
+
+@lru_cache(maxsize=16)
+def _axes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the parts of Rodrigues' formula for the axes x, y and z, (3, 3, 3) each.
+
+    A turn about an axis keeps what lies along it, shrinks what lies beside it by the cosine, and adds the cross product
+    by the sine. The tensors are shared: read only.
+    """
+    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
+        basis = torch.eye(3, dtype=dtype, device=device)
         along = basis[:, :, None] * basis[:, None, :]
         across = torch.linalg.cross(basis[:, None].expand(3, 3, 3), basis[None].expand(3, 3, 3))
-        if x.shape[1] == 2:  # the turn about z, seen in its plane
-            along, across, basis = along[2:, :2, :2], across[2:, :2, :2], basis[:2, :2]
-            return AxisMaps(channel=(along + angles.cos() * (basis - along) + angles.sin() * across)[:, 0])
-        about_x, about_y, about_z = (along + angles.cos() * (basis - along) + angles.sin() * across).unbind(1)
-        return AxisMaps(channel=about_z @ about_y @ about_x)
+        return along, basis - along, across
 
 
 class AxisMaskParams(NamedTuple):

@@ -1,6 +1,7 @@
 """Augmentations of time: crop, flip and blur."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -55,10 +56,17 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
 
     def maps(self, x: Tensor, params: TemporalCropParams) -> AxisMaps:
         """Return the frame shown at each time."""
-        T = x.shape[2]
-        frame = params.start[:, None] - T // self.padding_ratio + torch.arange(T, device=x.device)
+        return AxisMaps(frame=_crops(x.shape[2], self.padding_ratio, x.device).index_select(0, params.start))
+
+
+@lru_cache(maxsize=64)
+def _crops(T: int, padding_ratio: int, device: torch.device) -> Tensor:
+    """Return the frames of every crop, by its start. The tensor is shared: read only."""
+    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
+        padding = T // padding_ratio
+        frame = torch.arange(-padding, T + padding, device=device)
         # Reflection at both ends: frame -1 is frame 0 again, frame T is frame T - 1.
-        return AxisMaps(frame=torch.minimum(torch.maximum(frame, -1 - frame), 2 * T - 1 - frame))
+        return torch.minimum(torch.maximum(frame, -1 - frame), 2 * T - 1 - frame).unfold(0, T, 1).contiguous()
 
 
 class TemporalFlipParams(NamedTuple):
@@ -97,9 +105,8 @@ class TemporalFlip(AxisTransform[TemporalFlipParams]):
 
     def maps(self, x: Tensor, params: TemporalFlipParams) -> AxisMaps:
         """Return the frame shown at each time."""
-        T = x.shape[2]
-        forward = torch.arange(T, device=x.device)
-        return AxisMaps(frame=torch.where(params.flipped[:, None], T - 1 - forward, forward))
+        forward = torch.arange(x.shape[2], device=x.device)
+        return AxisMaps(frame=torch.where(params.flipped.unsqueeze(1), forward.flip(0), forward))
 
 
 class GaussianBlurParams(NamedTuple):
@@ -168,14 +175,30 @@ class GaussianBlur(AxisTransform[GaussianBlurParams]):
         return params.blurred
 
     def maps(self, x: Tensor, params: GaussianBlurParams) -> AxisMaps:
-        """Return the weight of each frame in each frame."""
-        T = x.shape[2]
-        distance = torch.arange(1 - T, T, device=x.device).abs()
-        width = params.sigma.to(map_dtype(x))[:, None]
-        weight = torch.exp(-0.5 * (distance / width) ** 2) * (distance <= self.kernel_size // 2)
-        weight = torch.where(params.blurred[:, None], weight, (distance == 0).to(weight.dtype))
-        # Windows of the weights by distance, the last first, are the rows of the matrix weight[t - s].
-        mix = weight.unfold(1, T, 1).flip(1)
+        """Return which frames are averaged, and the weight of each; away from a CPU, of every frame."""
+        source, distance, inside = _windows(x.shape[2], self.kernel_size, x.device)
+        width = params.sigma.to(map_dtype(x)).view(-1, 1, 1)
+        weight = torch.exp(-0.5 * (distance / width) ** 2)
+        weight = torch.where(params.blurred.view(-1, 1, 1), weight, (distance == 0).to(weight.dtype))
+        mix = weight * inside
         if self.normalize:
             mix = mix / mix.sum(dim=2, keepdim=True)
-        return AxisMaps(mix=mix)
+        return AxisMaps(mix=mix, source=None if source is None else source.expand(mix.shape))
+
+
+@lru_cache(maxsize=64)
+def _windows(T: int, kernel_size: int, device: torch.device) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Return the frames around each frame, their distance, and which are in the sequence; on a CPU, none further away.
+
+    Frames (T, K), distances (1, K) or (T, K) and bools (T, K); without frames, all of the sequence. The tensors are
+    shared: read only.
+    """
+    half = kernel_size // 2
+    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
+        frame = torch.arange(T, device=device)
+        if device.type != "cpu" or kernel_size >= T:
+            distance = (frame - frame[:, None]).abs()
+            return None, distance, distance <= half
+        distance = torch.arange(-half, half + 1)[None]
+        source = frame[:, None] + distance
+        return source.clamp(0, T - 1), distance.abs(), (source >= 0) & (source < T)
