@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import torch
+
 
 class Benchmark(NamedTuple):
     """A module of this folder that measures one operation behind its tests.
@@ -27,6 +29,13 @@ _BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py")
 _GRAPH_CONV = ("tests/nn", "tests/kernels/test_graph_conv.py")
 _STEP = ("tests/methods", "tests/test_cuda_graph.py", "tests/test_moco.py", "tests/test_memory.py")
 _FEW = ("--repeats", "2")
+
+
+def _on_cpu(*arguments: str) -> tuple[str, ...]:
+    """Return arguments that keep all benchmarks together below half an hour on a CPU, nothing where there is CUDA."""
+    return () if torch.cuda.is_available() else arguments
+
+
 _SHORT_AXES = (
     *("--keys", "4096", "16384", "--samples", "8", "32"),
     *("--bodies", "4", "16", "--frames", "13", "25", "--joints", "17", "25"),
@@ -41,6 +50,7 @@ BENCHMARKS = {
         "Encoder, layer by layer",
         "benchmarks.graph_conv",
         _GRAPH_CONV,
+        _on_cpu("--repeats", "5", "--encoder-batch", "32", "--orders"),
         quick=(*_FEW, "--batch", "8", "--encoder-batch", "4"),
     ),
     "graph_conv_rules": Benchmark(
@@ -60,18 +70,24 @@ BENCHMARKS = {
     ),
     "step": Benchmark("A whole training step", "benchmarks.step", _STEP, quick=(*_FEW, "--batch", "8")),
     "step_bf16": Benchmark(
-        "A whole training step, bfloat16", "benchmarks.step", _STEP, ("--bf16",), (*_FEW, "--batch", "8")
+        "A whole training step, bfloat16",
+        "benchmarks.step",
+        _STEP,
+        ("--bf16", *_on_cpu(*_FEW, "--batch", "4")),
+        (*_FEW, "--batch", "4"),
     ),
     "epoch": Benchmark(
         "One epoch",
         "benchmarks.epoch",
         (*_STEP, "tests/data/test_loader.py", "tests/data/test_dataset.py"),
+        _on_cpu("--clips", "128", "--batch", "64"),
         quick=("--clips", "16", "--batch", "8"),
     ),
     "evaluation": Benchmark(
         "Evaluation of frozen features",
         "benchmarks.evaluation",
         ("tests/evaluation",),
+        _on_cpu("--seeds", "1"),
         quick=("--train", "2000", "--test", "1000", "--epochs", "3", "--seeds", "2"),
     ),
     "parsing": Benchmark(
@@ -84,6 +100,7 @@ BENCHMARKS = {
         "Preparing a data set",
         "benchmarks.preparation",
         ("tests/data/preparation",),
+        _on_cpu("--files", "1000", "--repeats", "2"),
         quick=("--files", "40", "--frames", "20", "--repeats", "1"),
     ),
     "libraries": Benchmark(
