@@ -46,6 +46,11 @@ class Run(NamedTuple):
         """Whether it has come to its end."""
         return (self.folder / "result.json").exists()
 
+    def has(self, name: str | None) -> bool:
+        """Whether a checkpoint is there to be measured: the last one at the end only; `None`: before the first step."""
+        begun = (self.folder / "settings.json").exists()
+        return begun and (name is None or ((self.folder / name).exists() and (self.done or name != "last.pt")))
+
 
 def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
     """The pre-training of one stream of a row; cross-stream mining trains all of them together."""
@@ -130,10 +135,10 @@ def train(args: argparse.Namespace) -> None:
 
 def encoder_of(args: argparse.Namespace, row: str, stream: str, seed: int, name: str) -> evaluate.Encoder | None:
     """The encoder of a stream of a row, or `None` if its run has not come that far."""
-    folder = run_of(args, row, stream, seed).folder
-    if not (folder / "settings.json").exists() or (row not in UNTRAINED and not (folder / name).exists()):
+    run, wanted = run_of(args, row, stream, seed), None if row in UNTRAINED else name
+    if not run.has(wanted):
         return None
-    loaded = evaluate.load_run(folder, name=None if row in UNTRAINED else name)
+    loaded = evaluate.load_run(run.folder, name=wanted)
     return next(one for one in loaded if one.stream == stream)
 
 
@@ -141,9 +146,9 @@ def measured(
     args: argparse.Namespace, row: str, stream: str, seed: int, protocol: str, name: str
 ) -> evaluate.Found | None:
     """What a protocol says of an encoder, kept beside its checkpoint until that changes."""
-    folder = run_of(args, row, stream, seed).folder
-    trained = row not in UNTRAINED
-    if not (folder / (name if trained else "settings.json")).exists():
+    run, trained = run_of(args, row, stream, seed), row not in UNTRAINED
+    folder = run.folder
+    if not run.has(name if trained else None):
         return None
     budget = BUDGETS[args.budget]
     finetune = {"finetune": budget.finetune, "semi": budget.semi}.get(protocol.partition(" ")[0])
@@ -242,8 +247,9 @@ def render(args: argparse.Namespace) -> None:
         if draw(args, name, rows, picture) if rows else draw_embedding(args, picture):
             lines += [f"![{TABLES[name].title}]({picture.name})", ""]
     command = f"{budget.epochs} epochs, `{' '.join([*budget.arguments, *args.more])}`"
+    seeds = "One seed" if len(args.seeds) == 1 else f"Mean (lowest to highest) of {len(args.seeds)} seeds"
     lines += [
-        f"{args.benchmark}, {args.protocol}. Budget: {command}. Mean (lowest to highest) of {len(args.seeds)} seeds;",
+        f"{args.benchmark}, {args.protocol}. Budget: {command}. {seeds};",
         "in brackets the paper's number. Linear: the released schedule on standardised features; exact: the minimum of",
         "the penalised cross-entropy. The last epoch counts, nothing is chosen on the test part.",
     ]
