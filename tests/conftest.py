@@ -1,5 +1,6 @@
 """Fixtures shared by every room: where golden numbers and real data lie, and seeded randomness."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+# Whether kernels are interpreted, Triton decides when it is first imported, which torch may do in any test and in any
+# module that a test imports; so it is said before the first of them.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -1,16 +1,9 @@
-"""Kernels run on the device where there is one, in Triton's interpreter where there is none.
+"""Kernels run on the device where there is one, in Triton's interpreter where there is none (`tests/conftest.py`)."""
 
-Triton decides that when it is first imported, which torch may do in any test; so it is said here, before any test runs.
-"""
-
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

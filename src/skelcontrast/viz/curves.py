@@ -144,7 +144,10 @@ def plot_runs(
         seeds_said = f" ({len(runs[name])} seeds)" if len(runs[name]) > 1 else ""
         _draw(axes, means[name], colour, name + seeds_said, dots=len(band) <= DOTS_UP_TO)
     spoken = SPOKEN.get(value, value)
-    _finish(axes, f"{spoken} accuracy, %" if accuracy else spoken, step, _percent(levels) if accuracy else levels or {})
+    title, marked = (f"{spoken} accuracy, %", _percent(levels)) if accuracy else (spoken, levels or {})
+    _finish(axes, title, step, marked, legend=False)
+    # Below the curves, which several bands leave no room among.
+    figure.legend(loc="outside lower center", ncols=2, edgecolor="none", fontsize=8.5, labelcolor=_style.INK)
     return figure
 
 
