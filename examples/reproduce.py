@@ -125,12 +125,21 @@ def step_seconds(args: argparse.Namespace, train: Any) -> float:
 
 def train(args: argparse.Namespace) -> None:
     """Do the runs that are not done, or the rest of them."""
-    runs = planned(args)
+    runs, where = planned(args), origin()
     for place, run in enumerate(runs.values(), 1):
         if not run.done:
             print(f"{place} of {len(runs)}: {run.folder.name}", flush=True)
             begun = (run.folder / "last.pt").exists()
+            if not begun:
+                run.folder.mkdir(parents=True, exist_ok=True)
+                write(run.folder / "origin.json", json.dumps(where) + "\n")
             SCRIPTS[run.script].main([*run.arguments, *(["--resume"] if begun else [])])
+
+
+def trained_at(args: argparse.Namespace) -> dict[str, str]:
+    """By run that is there, the commit at which it was begun."""
+    places = {name: args.out / name / "origin.json" for name in sorted(run.folder.name for run in planned(args).values())}
+    return {name: json.loads(place.read_text())["commit"] for name, place in places.items() if place.exists()}
 
 
 def encoder_of(args: argparse.Namespace, row: str, stream: str, seed: int, name: str) -> evaluate.Encoder | None:
@@ -255,6 +264,7 @@ def render(args: argparse.Namespace) -> None:
     ]
     write(args.to / f"{args.stem}.md", "\n".join(lines) + "\n")
     how = {"budget": args.budget, "arguments": [*budget.arguments, *args.more], "seeds": args.seeds, **origin()}
+    how["trained_at"] = trained_at(args)
     write(args.to / f"{args.stem}.json", json.dumps({**how, "tables": numbers}, indent=1) + "\n")
     print("\n".join(lines), f"\n\nin {args.to}")
 

@@ -62,6 +62,7 @@ def test_every_table_on_the_shapes_of_its_data_set(
     values = content["tables"]["2" if "2" in tables else "5"]["AimCLR"]["fused, exact"]
     assert len(values) == 1
     assert 0 <= values[0] <= 1
+    assert set(content["trained_at"]) == {path.parent.name for path in out.glob("*/result.json")}
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     script.main([*call, "--to", str(tmp_path / "again")])  # nothing is trained or measured twice
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == stamps
