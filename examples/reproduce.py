@@ -138,8 +138,8 @@ def train(args: argparse.Namespace) -> None:
 
 def trained_at(args: argparse.Namespace) -> dict[str, str]:
     """By run that is there, the commit at which it was begun."""
-    places = {name: args.out / name / "origin.json" for name in sorted(run.folder.name for run in planned(args).values())}
-    return {name: json.loads(place.read_text())["commit"] for name, place in places.items() if place.exists()}
+    places = [folder / "origin.json" for folder in sorted(planned(args))]
+    return {place.parent.name: json.loads(place.read_text())["commit"] for place in places if place.exists()}
 
 
 def encoder_of(args: argparse.Namespace, row: str, stream: str, seed: int, name: str) -> evaluate.Encoder | None:
