@@ -158,26 +158,22 @@ def evaluate(
 
 
 def embed_and_compare(
-    model: methods.AimCLR | methods.SkeletonCLR,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    extreme: torch.Tensor | None,
-    *,
-    mine: bool,
+    model: methods.AimCLR | methods.SkeletonCLR, augmented: Sequence[torch.Tensor], *, mine: bool
 ) -> tuple[torch.Tensor, methods.AimCLRLoss | methods.SkeletonCLRLoss]:
-    """Keys for the bank, and the losses of the batch."""
+    """Keys for the bank, and the losses of the batch, of which query, key and perhaps the extreme view come."""
     if isinstance(model, methods.SkeletonCLR):
-        pair = model.embed(query, key)
+        pair = model.embed(*augmented)
         return pair.key, model.loss(pair)
-    views = model.embed(query, key, extreme)
+    views = model.embed(*augmented)
     return views.key, model.loss(views, mine=mine)
 
 
-def build_views(args: argparse.Namespace, layout: SkeletonLayout) -> tuple[augment.Compose, augment.Compose]:
-    """The augmentation of query and key, and the extreme one."""
+def build_views(args: argparse.Namespace, layout: SkeletonLayout, *, extreme: bool = True) -> augment.Views:
+    """The views of query and key, and the extreme one."""
     normal = augment.normal(preset=args.preset, amplitude=args.shear)
-    extreme = augment.extreme(layout, preset=args.preset, amplitude=args.shear)
-    return extreme if args.views == "extreme" else normal, extreme
+    hard = augment.extreme(layout, preset=args.preset, amplitude=args.shear)
+    both = hard if args.views == "extreme" else normal
+    return augment.Views(both, both, *([hard] if extreme else []))
 
 
 @torch.no_grad()
@@ -188,9 +184,8 @@ def health(
     layout, generator = clips.layout or NTU_RGBD_25, torch.Generator(args.device).manual_seed(args.seed)
     rows = torch.linspace(0, len(clips) - 1, min(len(clips), 512)).long()
     x = clips.take(rows).to(args.device)
-    normal, extreme = build_views(args, layout)
+    query, key, hard = (to_stream(view, args.stream, layout) for view in build_views(args, layout)(x, generator))
     model.eval()
-    query, key = (to_stream(normal(x, generator), args.stream, layout) for _ in range(2))
     query, key = model.moco.query(query), model.moco.key(key)
     stored = evaluation.bank_contents(seen, size=model.bank.size, pointer=model.bank.pointer)
     classes = torch.where(stored >= 0, clips.labels[stored], -1)
@@ -204,8 +199,7 @@ def health(
         "own_key_share": evaluation.own_key_share(rows, stored),
     }
     if isinstance(model, methods.AimCLR) and isinstance(model.drop, nn.EADM) and isinstance(model.encoder, nn.STGCN):
-        feature_map = model.encoder.feature_map(to_stream(extreme(x, generator), args.stream, layout))
-        joints, frames = model.drop.masks(feature_map).dropped_shares()
+        joints, frames = model.drop.masks(model.encoder.feature_map(hard)).dropped_shares()
         found |= {"dropped_joints": float(joints), "dropped_frames": float(frames)}
     return found
 
@@ -214,16 +208,15 @@ def training_step(
     model: methods.AimCLR | methods.SkeletonCLR, layout: SkeletonLayout, args: argparse.Namespace, epoch: int
 ) -> Step:
     """What is done with a batch, up to the gradients; the terms of the loss come back and stay on the device."""
-    normal, extreme = build_views(args, layout)
-    use_extreme, mine = stage(args, epoch)
+    extreme, mine = stage(args, epoch)
+    views = build_views(args, layout, extreme=extreme)
 
     def step(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         # Each view has its own draws; all of them follow from (seed, epoch, step).
-        query, key = (to_stream(normal(x, generator), args.stream, layout) for _ in range(2))
-        hard = to_stream(extreme(x, generator), args.stream, layout) if use_extreme else None
+        augmented = [to_stream(view, args.stream, layout) for view in views(x, generator)]
         model.momentum_update()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=args.bf16):
-            keys, loss = embed_and_compare(model, query, key, hard, mine=mine)
+            keys, loss = embed_and_compare(model, augmented, mine=mine)
         loss.total.backward()
         model.enqueue(keys)
         return {name: term.detach() for name, term in loss._asdict().items() if term is not None}

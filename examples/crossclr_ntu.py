@@ -51,16 +51,14 @@ def train_epoch(
 ) -> dict[str, float]:
     """One epoch; returns the mean of each loss term, and of each stream's share of the total."""
     layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
-    normal, extreme = pretraining.build_views(args, layout)
+    views = pretraining.build_views(args, layout, extreme=pretraining.stage(args, epoch)[0])
     terms: list[dict[str, torch.Tensor]] = []
     model.train()
     loader.set_epoch(epoch)
     for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
         # All streams are computed from one augmented batch, so that a row of every bank shows the same clip.
-        views = [normal(batch.x, batch.generator), normal(batch.x, batch.generator)]
-        if args.method == "aimclr" and epoch >= args.extreme_from:
-            views.append(extreme(batch.x, batch.generator))
-        by_stream = [{stream: to_stream(view, stream, layout) for stream in args.streams} for view in views]
+        augmented = views(batch.x, batch.generator)
+        by_stream = [{stream: to_stream(view, stream, layout) for stream in args.streams} for view in augmented]
         model.momentum_update()
         with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
             embedded = model.embed(*by_stream)

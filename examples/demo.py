@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         parser.error("SyntheticActions has a layout and class names")
     encoder = nn.STGCN(layout, channels=(16, 32, 64), strides=(1, 2, 2), dropout=0.0)
     model = methods.AimCLR(encoder, nn.ProjectionHead(64, 64), queue_size=len(train) // 2, momentum=0.99)
-    normal, extreme = augment.normal(), augment.extreme(layout)
+    views = augment.Views(augment.normal(), augment.normal(), augment.extreme(layout))
     loader = SkeletonLoader(train, batch_size=32, seed=args.seed)
     steps = args.epochs * len(loader)
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
@@ -56,9 +56,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     for epoch in tqdm(range(args.epochs), desc="pre-training"):
         terms: dict[str, list[torch.Tensor]] = {}
         for batch in loader:
-            views = [view(batch.x, batch.generator) for view in (normal, normal, extreme)]
             model.momentum_update()
-            embedded = model.embed(*views)
+            embedded = model.embed(*views(batch.x, batch.generator))
             loss = model.loss(embedded, mine=epoch >= args.epochs // 2)
             optimizer.zero_grad()
             loss.total.backward()

@@ -23,6 +23,7 @@ from skelcontrast.augment.temporal import (
     TemporalFlip,
     TemporalFlipParams,
 )
+from skelcontrast.augment.views import Views
 
 __all__ = [
     "AxisMaps",
@@ -47,6 +48,7 @@ __all__ = [
     "TemporalFlip",
     "TemporalFlipParams",
     "Transform",
+    "Views",
     "extreme",
     "normal",
 ]

@@ -122,6 +122,13 @@ class AxisTransform(Transform[Params]):
             return self.maps(x, params).apply(x)
 
 
+def check_transform(owner: str, value: object) -> None:
+    """Check that a value is a transform."""
+    if not isinstance(value, Transform):
+        hint = "Was the class meant to be called?" if isinstance(value, type) else ""
+        _check.fail(owner, "transforms", "be transforms", repr(value), hint=hint, kind=TypeError)
+
+
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
     """Draw uniformly from [low, high), in float32 whatever `x` is, so that every dtype gets the same draws."""
     return torch.empty(shape, device=x.device).uniform_(low, high, generator=generator)

@@ -9,7 +9,7 @@ from torch import Tensor
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, Transform
+from skelcontrast.augment.base import AxisTransform, Transform, check_transform
 
 AnyTransform = Transform[Any]
 
@@ -48,7 +48,7 @@ class Compose(Transform[tuple[Any, ...]]):
     def __init__(self, *transforms: AnyTransform) -> None:
         flat: list[AnyTransform] = []
         for transform in transforms:
-            _check_transform(transform)
+            check_transform("Compose", transform)
             flat += transform.transforms if isinstance(transform, Compose) else [transform]
         object.__setattr__(self, "transforms", tuple(flat))
 
@@ -103,9 +103,3 @@ class Compose(Transform[tuple[Any, ...]]):
                 made = transform.apply(mapped.index_select(0, rows), some)
                 y, ours = (mapped if ours else mapped.clone()).index_copy_(0, rows, made), True
         return maps.apply(y)
-
-
-def _check_transform(value: object) -> None:
-    if not isinstance(value, Transform):
-        hint = "Was the class meant to be called?" if isinstance(value, type) else ""
-        _check.fail("Compose", "transforms", "be transforms", repr(value), hint=hint, kind=TypeError)

@@ -8,16 +8,23 @@ from skelcontrast.losses import _similarity
 
 
 def dense_read(
-    view: Tensor, positive: Tensor, bank: Tensor, temperature: float, k: int
+    view: Tensor, positive: Tensor, bank: Tensor, temperature: float, k: int, *, attend: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Read the bank for one view (N, D), see `bank_read`. Differentiated by autograd, as often as wanted."""
+    """Read the bank for one view (N, D), see `bank_read`. Differentiated by autograd, as often as wanted.
+
+    Without `attend` the mean, which costs as much as the similarities, is left out: it has no rows then.
+    """
     view, positive, bank = _similarity.widen(view, positive, bank)
     products = _similarity.dot_products(view, bank)
     logits = torch.cat([_similarity.positive_products(view, positive), products], dim=1) / temperature
-    weights = logits.detach().softmax(dim=1)
-    with autocast_off(view.device):
-        attended = weights[:, :1] * positive + weights[:, 1:] @ bank
+    attended = _attended(logits.detach().softmax(dim=1), positive, bank) if attend else bank.new_empty(0, bank.shape[1])
     return logits.logsumexp(dim=1), attended, nearest_columns(products, k)
+
+
+def _attended(weights: Tensor, positive: Tensor, bank: Tensor) -> Tensor:
+    """Return the mean of positive and bank under weights (N, 1 + K)."""
+    with autocast_off(bank.device):
+        return weights[:, :1] * positive + weights[:, 1:] @ bank
 
 
 def dense_rows(view: Tensor, bank: Tensor, k: int) -> Tensor:

@@ -96,7 +96,8 @@ def aimclr_loss(
         check_k(owner, k, "bank", bank)
 
     views, k = [query, *extremes], k if mine else 0
-    reads = read_views(owner, views, positive, bank, temperature=temperature, k=k, implementation=implementation)
+    how, attend = implementation, 1 if extremes else 0  # D3M alone asks where the query attends to
+    reads = read_views(owner, views, positive, bank, temperature=temperature, implementation=how, k=k, attend=attend)
     log_partition = reads[0].log_partition
     if mine:
         neighbors = torch.cat([read.neighbors for read in reads], dim=1)

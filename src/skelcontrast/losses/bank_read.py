@@ -93,7 +93,8 @@ def bank_read(
     _similarity.check_like("bank_read", "positive", positive, "views[0]", views[0])
     _similarity.check_bank("bank_read", "bank", bank, "views[0]", views[0])
     check_k("bank_read", k, "bank", bank, least=0)
-    return read_views("bank_read", views, positive, bank, temperature=temperature, k=k, implementation=implementation)
+    t, how, every = temperature, implementation, len(views)
+    return read_views("bank_read", views, positive, bank, temperature=t, implementation=how, k=k, attend=every)
 
 
 def read_views(
@@ -105,13 +106,21 @@ def read_views(
     temperature: float,
     implementation: Implementation,
     k: int = 0,
+    attend: int = 0,
 ) -> tuple[BankRead, ...]:
-    """Do as `bank_read`, on checked arguments."""
+    """Do as `bank_read`, on checked arguments.
+
+    The attended mean is asked of the first `attend` views. The dense twin leaves out that of the others, which has no
+    rows then; the streamed ones need every mean for the gradient.
+    """
     positive, bank = positive.detach(), bank.detach()
     dtype = _similarity.widest(positive, bank, *views)
     twin = choose(owner, implementation, bank, queries=count(views), dtype=dtype, k=k)
     if twin == "dense":
-        return tuple(BankRead(*dense_read(view, positive, bank, temperature, k)) for view in views)
+        return tuple(
+            BankRead(*dense_read(view, positive, bank, temperature, k, attend=place < attend))
+            for place, view in enumerate(views)
+        )
     views = [view.to(dtype) for view in views]
     stacked = torch.stack([view.detach() for view in views])
     reads = zip(views, *streamed_read(stacked, positive.to(dtype), bank, temperature, k, twin), strict=True)

@@ -65,7 +65,8 @@ def d3m(
     extremes = _similarity.check_tensors("d3m", "extremes", extremes, 1)
     check_extremes("d3m", extremes, query)
     views = [query.detach(), *extremes]
-    reads = read_views("d3m", views, positive, bank, temperature=temperature, implementation=implementation)
+    how = implementation
+    reads = read_views("d3m", views, positive, bank, temperature=temperature, implementation=how, attend=1)
     return _similarity.reduce(divergence(query, extremes, reads, temperature, form), reduction)
 
 
