@@ -24,6 +24,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -83,14 +84,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def load() -> tuple[Any, Any]:
     """Import lightly's loss and the losses of pytorch-metric-learning, or leave with a message that says what to do."""
+    stand_in_for_torchvision()
     try:
         from lightly.loss import NTXentLoss
         from pytorch_metric_learning import losses
     except ModuleNotFoundError as error:
         sys.exit(f'{error}; install the libraries with: pip install -c constraints.txt -e ".[bench]"')
-    except (ImportError, OSError, RuntimeError) as error:  # as torchvision raises beside a torch of another build
-        sys.exit(f"{error}; lightly needs a torchvision of the same build as torch {torch.__version__}")
     return NTXentLoss, losses
+
+
+def stand_in_for_torchvision() -> None:
+    """Where torchvision is missing or does not fit the build of torch, put an empty one in its place.
+
+    lightly's losses import it all together, for one of them that works on boxes in images; NTXentLoss does not use it.
+    """
+    try:
+        import torchvision  # noqa: F401  whether it can be
+    except (ImportError, OSError, RuntimeError) as error:
+        print(f"torchvision: {error}; an empty module stands in, for lightly's loss does not use it")
+        package, ops = ModuleType("torchvision"), ModuleType("torchvision.ops")
+        package.__path__, ops.roi_align = [], None  # type: ignore[attr-defined]
+        sys.modules |= {"torchvision": package, "torchvision.ops": ops}
 
 
 def versions() -> str:

@@ -130,6 +130,20 @@ def test_files_are_named_after_operation_machine_and_threads() -> None:
     assert stem("step", {"device": "X", "threads": "1"}) == "step-x"
 
 
+@pytest.fixture
+def no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torchvision", "torchvision.ops"):  # put back afterwards, whatever took their place
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.usefixtures("no_torchvision")
+def test_without_torchvision_an_empty_module_stands_in(capsys: pytest.CaptureFixture[str]) -> None:
+    libraries.stand_in_for_torchvision()
+    assert "an empty module stands in" in capsys.readouterr().out
+    assert importlib.import_module("torchvision.ops").roi_align is None
+
+
+@pytest.mark.usefixtures("no_torchvision")
 def test_run_alone_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightly", None)
     with pytest.raises(SystemExit, match=r'lightly.*pip install -c constraints\.txt -e "\.\[bench\]"') as stopped:
