@@ -3,10 +3,12 @@
     python examples/study_utd_mhad.py run --data FOLDER --out runs/utd_mhad
     python examples/study_utd_mhad.py ablate --data FOLDER --out runs/utd_mhad
     python examples/study_utd_mhad.py report --data FOLDER --out runs/utd_mhad --to benchmarks/results
+    python examples/study_utd_mhad.py length --data FOLDER --out runs/utd_mhad --to benchmarks/results
 
 ``run`` and ``ablate`` do what is not done yet, so they can be stopped, resumed, and started twice with different seeds.
 ``report`` evaluates every encoder and writes the tables, the numbers behind them and the curves that the documentation
-shows. Supervised training and the ablations are of the joint stream.
+shows. Supervised training and the ablations are of the joint stream. ``length`` does both for two more questions on
+joints: how long to train, and how strong a shear.
 """
 
 import argparse
@@ -35,6 +37,9 @@ STREAMS = ("joint", "bone", "motion")
 TITLES = {"untrained": "untrained", "skeletonclr": "SkeletonCLR", "aimclr": "AimCLR"}
 SHORT = ["--epochs", "15", "--mine-from", "15", "--eval-every", "15"]
 PAPER = ["--lr", "0.1", "--warmup", "0", "--schedule", "step", "--dropout", "0.5"]
+LONG = ["--shear", "0.2", "--epochs", "80", "--mine-from", "80", "--eval-every", "16", "--keep", "16", "32", "48", "64"]
+LONG_EPOCHS = ("16", "32", "48", "64", "80")
+SHEARS = ("0.5", "0.2", "0.1")
 ABLATIONS = {
     "nothing": [],
     "dropout 0.5": ["--dropout", "0.5"],
@@ -64,14 +69,20 @@ def ablation(data: Path, out: Path, name: str) -> list[str]:
     return [*COMMON, *PRETRAINING, *SHORT, *own, *ABLATIONS[name]]
 
 
-def accuracies(arguments: list[str], *, trained: bool) -> tuple[dict[str, float], Scores]:
-    """Accuracies of an encoder after its run, or before the first step, and the scores of its exact linear probe."""
+def variation(args: argparse.Namespace, name: str, changed: Sequence[str], seed: int) -> list[str]:
+    """Return the arguments of a run of AimCLR on joints with some settings changed."""
+    own = ["--data", str(args.data), "--out", str(args.out / f"{name}-{seed}"), "--seed", str(seed)]
+    return [*COMMON, *PRETRAINING, *own, *changed]
+
+
+def accuracies(arguments: list[str], name: str | None) -> tuple[dict[str, float], Scores]:
+    """Accuracies of a run's encoder, or of `None`, before the first step; and the scores of its exact linear probe."""
     args = pretraining.parse([*arguments, "--resume"])
     torch.manual_seed(args.seed)
     train, test = pretraining.load_data(args)
     model = pretraining.build_model(args, train)
-    if trained:
-        model.load_state_dict(checkpoint.load(args.out / "last.pt")["model"])
+    if name is not None:
+        model.load_state_dict(checkpoint.load(args.out / name)["model"])
     features = pretraining.evaluate(model.encoder, train, test, args.stream)
     released, exact = linear_probe(*features, standardize=True, seed=args.seed), logistic_probe(*features)
     found = {"knn": knn_accuracy(*features, k=1), "linear": released.accuracy, "exact": exact.accuracy}
@@ -138,7 +149,7 @@ def evaluate_all(args: argparse.Namespace) -> dict[str, dict[str, list[dict[str,
             for stream in args.streams:
                 method = "aimclr" if name == "untrained" else name
                 arguments = settings(args.data, args.out, method, seed, stream)
-                found, scores[stream] = accuracies(arguments, trained=name != "untrained")
+                found, scores[stream] = accuracies(arguments, None if name == "untrained" else "last.pt")
                 results[name][stream].append(found)
             if len(scores) > 1:
                 results[name].setdefault("fused", []).append({"exact": fuse(scores).accuracy})
@@ -204,9 +215,63 @@ def report(args: argparse.Namespace) -> None:
     print("\n".join([*lines, "", *learned]))
 
 
+def length(args: argparse.Namespace) -> None:
+    """Train on joints for long and with other shears, seed by seed, and write what came of it."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    long: dict[str, list[float]] = {epoch: [] for epoch in LONG_EPOCHS}
+    short: dict[str, list[float]] = {name: [] for name in ("untrained", *SHEARS)}
+    logs: dict[str, list[list[dict[str, float]]]] = {name: [] for name in ("long", *SHEARS)}
+
+    def trained(name: str, changed: Sequence[str], seed: int) -> list[str]:
+        arguments = variation(args, name, changed, seed)
+        unless_done(pretraining.main, arguments)
+        return arguments
+
+    def exact(arguments: list[str], file: str | None) -> float:
+        return accuracies(arguments, file)[0]["exact"]
+
+    for seed in args.seeds:
+        arguments = trained("long", LONG, seed)
+        logs["long"].append(read_log(folder_of(arguments)))
+        short["untrained"].append(exact(arguments, None))
+        for epoch in LONG_EPOCHS:
+            long[epoch].append(exact(arguments, "last.pt" if epoch == LONG_EPOCHS[-1] else f"epoch-{epoch}.pt"))
+        for shear in SHEARS:
+            arguments = trained(f"shear-{shear}", [*SHORT, "--shear", shear], seed)
+            logs[shear].append(read_log(folder_of(arguments)))
+            short[shear].append(exact(arguments, "last.pt"))
+    lines = length_tables(args.seeds, long, logs["long"], short)
+    args.to.mkdir(parents=True, exist_ok=True)
+    write(args.to / "utd_mhad_length.md", "\n".join(lines) + "\n")
+    content = {"common": [*COMMON, *PRETRAINING], "long": LONG, "short": SHORT, "seeds": args.seeds, "report": origin()}
+    content |= {"exact_by_epoch": long, "exact_by_shear": short, "logs": logs}
+    write(args.to / "utd_mhad_length.json", json.dumps(content, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+def length_tables(
+    seeds: Sequence[int],
+    long: dict[str, list[float]],
+    logs: Sequence[list[dict[str, float]]],
+    short: dict[str, list[float]],
+) -> list[str]:
+    """Accuracy by epoch with the loss below it, and accuracy by shear; exact probe, seed by seed."""
+    lines = [f"| joint stream, epoch | {' | '.join(long)} |", "|---" * (len(long) + 1) + "|"]
+    for place, seed in enumerate(seeds):
+        losses = [logs[place][int(epoch) - 1]["total"] for epoch in long]
+        lines.append(f"| seed {seed} | {' | '.join(f'{found[place]:.1%}' for found in long.values())} |")
+        lines.append(f"| its loss | {' | '.join(f'{loss:.1f}' for loss in losses)} |")
+    lines += ["", f"| joint stream, {SHORT[1]} epochs | {' | '.join(f'seed {seed}' for seed in seeds)} |"]
+    lines.append("|---" * (len(seeds) + 1) + "|")
+    for name, found in short.items():
+        title = name if name == "untrained" else f"shear of {name}"
+        lines.append(f"| {title} | {' | '.join(f'{value:.1%}' for value in found)} |")
+    return lines
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "ablate", "report"])
+    parser.add_argument("command", choices=["run", "ablate", "report", "length"])
     parser.add_argument("--data", type=Path, required=True, help="folder of the .mat files")
     parser.add_argument("--out", type=Path, default=Path("runs/utd_mhad"), help="folder of the runs")
     parser.add_argument("--to", type=Path, default=Path("benchmarks/results"), help="folder of the report")
@@ -214,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=STREAMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args(argv)
-    {"run": run, "ablate": ablate, "report": report}[args.command](args)
+    {"run": run, "ablate": ablate, "report": report, "length": length}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ Implementation: TypeAlias = Literal["auto", "dense", "chunked", "triton"]
 _IMPLEMENTATIONS = ("auto", "dense", "chunked", "triton")
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 _WIDEST_OF_TRITON, _NEAREST_OF_TRITON = 256, 32  # what a program's registers hold
-_DENSE_UP_TO = 2**15
+_DENSE_UP_TO = 2**17
 """Similarities up to which the dense twin is chosen: it is then as fast, see docs/guide/performance.md."""
 
 
@@ -63,7 +63,7 @@ def bank_read(
         implementation: ``"dense"`` holds all similarities (G N K of them) and can be differentiated twice;
             ``"chunked"`` and ``"triton"`` hold none, and backward does not read the bank. ``"triton"`` needs a CUDA
             device, float32 or narrower, D up to 256 and k up to 32. ``"auto"`` takes ``"triton"`` where it can, else
-            ``"dense"`` up to 2**15 similarities, else ``"chunked"``.
+            ``"dense"`` up to 2**17 similarities, else ``"chunked"``.
 
     Returns:
         What each view read, in their order.
