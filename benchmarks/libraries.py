@@ -94,17 +94,26 @@ def load() -> tuple[Any, Any]:
 
 
 def stand_in_for_torchvision() -> None:
-    """Where torchvision is missing or does not fit the build of torch, put an empty one in its place.
+    """Where torchvision is missing or does not fit the build of torch, put something empty in its place.
 
-    lightly's losses import it all together, for one of them that works on boxes in images; NTXentLoss does not use it.
+    lightly imports all of its losses and models together, and some of them work on images; NTXentLoss does not.
     """
     try:
         import torchvision  # noqa: F401  whether it can be
     except (ImportError, OSError, RuntimeError) as error:
-        print(f"torchvision: {error}; an empty module stands in, for lightly's loss does not use it")
-        package, ops = ModuleType("torchvision"), ModuleType("torchvision.ops")
-        package.__path__, ops.roi_align = [], None  # type: ignore[attr-defined]
-        sys.modules |= {"torchvision": package, "torchvision.ops": ops}
+        print(f"torchvision: {error}; something empty stands in, for lightly's loss does not use it")
+        sys.modules |= {name: _Empty(name) for name in ("torchvision", "torchvision.ops", "torchvision.transforms")}
+
+
+class _Empty(ModuleType):
+    """A package that has a class of every name, to derive from and never to use."""
+
+    __path__ = ()
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
 
 
 def versions() -> str:

@@ -228,7 +228,7 @@ def test_chunked_knows_its_shapes_without_data() -> None:
 def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(sys.modules["skelcontrast.losses.bank_read"], "_HAS_TRITON", True)
-    for K, twin in ((0, "dense"), (256, "dense"), (257, "chunked")):
+    for K, twin in ((0, "dense"), (1024, "dense"), (1025, "chunked")):
         assert choose("bank_read", "auto", torch.empty(K, 4), queries=128, dtype=torch.float32) == twin
     with FakeTensorMode():
         bank = torch.empty(9, 8, device="cuda")
