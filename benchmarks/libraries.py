@@ -108,7 +108,9 @@ def stand_in_for_torchvision() -> None:
 class _Empty(ModuleType):
     """A package that has a class of every name, to derive from and never to use."""
 
-    __path__ = ()
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):

@@ -103,7 +103,7 @@ class Spread(NamedTuple):
 
     def show(self, scale: float = 1.0) -> str:
         """Write median and quartiles, e.g. of seconds as milliseconds with ``scale=1e3``."""
-        median, low, high = (f"{scale * value:.4g}" for value in self[:3])
+        median, low, high = (show_number(scale * value) for value in self[:3])
         return f"{median:>8} ({low}-{high})"
 
 
@@ -175,6 +175,11 @@ def save(path: Path | None, result: object) -> None:
     """Write numbers to the file that ``--json`` names, where it names one."""
     if path is not None:
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def show_number(value: float) -> str:
+    """Write a number to four digits, whole from 10,000 on."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def show_bytes(count: float) -> str:

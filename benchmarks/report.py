@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.forms import PARTS
 from benchmarks.machine import ROOT
+from benchmarks.measure import show_number
 from benchmarks.registry import BENCHMARKS
 from skelcontrast._atomic import write_atomically
 
@@ -121,7 +122,7 @@ def render_table(table: dict[str, Any]) -> list[str]:
     if "parts" in table:
         lines += ["", *render_parts(table["parts"])]
     for form, hours in table.get("hours_of_ntu_60", {}).items():
-        lines += ["", f"300 epochs of NTU-60 at this rate, {form}: {hours:.3g} hours."]
+        lines += ["", f"300 epochs of NTU-60 at this rate, {form}: {show_number(hours)} hours."]
     return lines
 
 
@@ -129,7 +130,7 @@ def render_parts(parts: dict[str, dict[str, float]]) -> list[str]:
     """Return the parts of a step, side by side."""
     forms = list(parts)
     names = list(parts[forms[0]])
-    cells = [[name, *(f"{1e3 * parts[form][name]:.4g}" for form in forms)] for name in names]
+    cells = [[name, *(show_number(1e3 * parts[form][name]) for form in forms)] for name in names]
     return [line(["part", *(f"{form}, ms" for form in forms)]), line(["---"] * (1 + len(forms))), *map(line, cells)]
 
 
@@ -137,13 +138,14 @@ def milliseconds(spread: dict[str, float] | None, *, quartiles: bool) -> str:
     """Write a median, and the quartiles where they are wanted."""
     if spread is None:
         return ""
-    median, low, high = (f"{1e3 * spread[name]:.4g}" for name in ("median", "low", "high"))
+    median, low, high = (show_number(1e3 * spread[name]) for name in ("median", "low", "high"))
     return f"{median} ({low}-{high})" if quartiles else median
 
 
 def ratio(spread: dict[str, float], is_first: bool) -> str:
     """Write how many times faster a form is than the first."""
-    return "1" if is_first else f"{spread['median']:.2f} ({spread['low']:.2f}-{spread['high']:.2f})"
+    digits = ".2f" if spread["low"] >= 0.1 else ".2g"
+    return "1" if is_first else f"{spread['median']:{digits}} ({spread['low']:{digits}}-{spread['high']:{digits}})"
 
 
 def memory(held: float | None) -> str:

@@ -50,7 +50,7 @@ def test_parts_means_and_projections_are_shown(tmp_path: Path) -> None:
     keep(tmp_path, "step", {"tables": [{**grown(), **more}]})
     page = report.render("step", tmp_path, None)
     assert "| backward | 500 | 250 |" in page
-    assert "ours: 12.3 hours." in page
+    assert "ours: 12.34 hours." in page
     assert "`auto`, times faster, geometric mean, each layer as often as it occurs: both 2.50." in page
     assert "| 62% |" in page
 
