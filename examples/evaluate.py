@@ -6,8 +6,9 @@
     python examples/evaluate.py runs/joint --data OTHER --data-protocol xview         transfer: another prepared folder
 
 Protocols: knn; linear (the released schedule on standardised features); exact (the minimum of the penalised
-cross-entropy, no learning rate to choose); retrieval; finetune (whole model, all labels); semi (whole model, a share of
-the labels). Streams are fused by the names of the samples, with the paper's weights.
+cross-entropy, no learning rate to choose); retrieval; person (how often a training clip's nearest neighbour among the
+others is of the same person); finetune (whole model, all labels); semi (whole model, a share of the labels). Streams
+are fused by the names of the samples, with the paper's weights.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from skelcontrast.data import SkeletonDataset
 from skelcontrast.evaluation import Features, Scores
 from skelcontrast.skeleton import Stream
 
-PROTOCOLS = ("knn", "linear", "exact", "retrieval", "finetune", "semi")
+PROTOCOLS = ("knn", "linear", "exact", "retrieval", "person", "finetune", "semi")
+UNSCORED = ("knn", "retrieval", "person")
+"""Protocols that give no scores of the test samples."""
 
 
 class Encoder(NamedTuple):
@@ -102,6 +105,8 @@ def measure(
             train = train.subset(evaluation.semi_supervised_indices(train.labels, share, seed=one.args.seed))
         return finetune(one, train, epochs=epochs, lr=lr, frozen=frozen)
     known, new = features(one)
+    if protocol == "person":
+        return Found({"same person": same_person(known.features, one.train)}, None)
     if protocol == "knn":
         found = evaluation.knn_accuracy(known, new, k=tuple(k))
         return Found({f"kNN {number}": accuracy for number, accuracy in found.items()}, None)
@@ -119,6 +124,15 @@ def measure(
 def features(one: Encoder) -> tuple[Features, Features]:
     """Features of both parts."""
     return pretraining.evaluate(one.encoder, one.train, one.test, one.stream)
+
+
+def same_person(features: torch.Tensor, clips: SkeletonDataset) -> float:
+    """How often the nearest of all other clips, by cosine, is of the same person."""
+    if clips.subjects is None:
+        raise SystemExit("evaluate.py: --protocol person needs data that says who is seen in each clip.")
+    unit = torch.nn.functional.normalize(features, dim=1)
+    nearest = (unit @ unit.T).fill_diagonal_(-torch.inf).argmax(dim=1)
+    return float((clips.subjects[nearest] == clips.subjects).double().mean())
 
 
 def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, frozen: bool) -> Found:
@@ -183,7 +197,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--confusion", type=Path, help="draw the confusion matrix into this file")
     parser.add_argument("--json", type=Path, help="write the numbers into this file")
     args = parser.parse_args(argv)
-    if (args.classes or args.confusion) and args.protocol in ("knn", "retrieval"):
+    if (args.classes or args.confusion) and args.protocol in UNSCORED:
         parser.error(f"--classes and --confusion need scores, which --protocol {args.protocol} does not give")
     return args
 

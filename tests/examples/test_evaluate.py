@@ -5,9 +5,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from tests.examples.conftest import LoadExample
 
-from skelcontrast.data import SyntheticActions
+from skelcontrast.data import SkeletonDataset, SyntheticActions
 from skelcontrast.skeleton import UTD_MHAD_20
 
 QUICK = (
@@ -54,12 +55,22 @@ def test_every_protocol_of_one_stream(script: ModuleType, tmp_path: Path, capsys
     }
     ranked = script.main([folder, "--protocol", "retrieval", "--k", "1"])["bone"]
     assert ranked["recall at 1"] == pytest.approx(result["knn"])  # the nearest neighbour is of the class
+    assert 0 < script.main([folder, "--protocol", "person"])["bone"]["same person"] < 1
     for protocol in ("exact", "finetune", "semi"):
         values = script.main([folder, "--protocol", protocol, "--epochs", "1"])["bone"]
         assert values["low"] <= values["top-1"] <= values["high"]
     untrained = script.main([folder, "--untrained", "--protocol", "exact"])
     assert untrained != script.main([folder, "--protocol", "exact"])
     assert "bone    top-1" in capsys.readouterr().out
+
+
+def test_the_nearest_of_all_other_clips_decides_who_is_there(script: ModuleType) -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    clips = SkeletonDataset(torch.zeros(4, 3, 2, 20, 1), [0, 0, 0, 0], names=list("abcd"), subjects=[1, 1, 2, 3])
+    assert script.same_person(features, clips) == 0.5
+    unknown = SkeletonDataset(torch.zeros(4, 3, 2, 20, 1), [0, 0, 0, 0], names=list("abcd"))
+    with pytest.raises(SystemExit, match="needs data that says who is seen"):
+        script.same_person(features, unknown)
 
 
 def test_streams_are_fused_and_written(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
