@@ -121,10 +121,9 @@ def views_of_released(clips: Tensor, device: torch.device, rng: np.random.Genera
 
 
 def views_of_ours(clips: Tensor, device: torch.device, generator: torch.Generator) -> Views:
-    """Make the three views, each of the whole batch at once."""
+    """Make the three views of the whole batch in one call."""
     normal, extreme = augment.normal(preset="official"), augment.extreme(NTU_RGBD_25, preset="official")
-    x = clips.to(device)
-    return Views(normal(x, generator), normal(x, generator), extreme(x, generator))
+    return Views(*augment.Views(normal, normal, extreme)(clips.to(device), generator))
 
 
 def train_forms(model: AimCLR) -> dict[str, Train]:
