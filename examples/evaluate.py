@@ -4,6 +4,7 @@
     python examples/evaluate.py runs/joint runs/bone runs/motion --protocol exact --confusion confusion.png
     python examples/evaluate.py runs/joint --protocol semi --share 0.1 --epochs 50 --lr 0.01
     python examples/evaluate.py runs/joint --data OTHER --data-protocol xview         transfer: another prepared folder
+    python examples/evaluate.py runs/joint --batch-norm extreme     with the running statistics of extreme views
 
 Protocols: knn; linear (the released schedule on standardised features); exact (the minimum of the penalised
 cross-entropy, no learning rate to choose); retrieval; person (how often a training clip's nearest neighbour among the
@@ -13,17 +14,18 @@ are fused by the names of the samples, with the paper's weights.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from torch.optim.swa_utils import update_bn
 
 import aimclr_ntu as pretraining
 from skelcontrast import augment, checkpoint, evaluation, methods, nn, viz
-from skelcontrast.data import SkeletonDataset
+from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Features, Scores
-from skelcontrast.skeleton import Stream
+from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 
 PROTOCOLS = ("knn", "linear", "exact", "retrieval", "person", "finetune", "semi")
 UNSCORED = ("knn", "retrieval", "person")
@@ -86,6 +88,26 @@ def load_run(folder: Path, *, name: str | None = "last.pt", **changed: Any) -> l
         Encoder(cast("Stream", stream), cast("nn.STGCN", part.encoder.to(args.device)), train, test, args)
         for stream, part in parts.items()
     ]
+
+
+def reestimate_batch_norm(one: Encoder, views: str) -> None:
+    """Replace the running statistics of batch norm by the means over four passes of the training clips, augmented."""
+    layout, size = one.train.layout or NTU_RGBD_25, min(128, len(one.train))
+    loader = SkeletonLoader(one.train, size, seed=one.args.seed, device=one.args.device)
+    of: dict[str, augment.Compose] = {
+        "plain": augment.Compose(),
+        "normal": augment.normal(preset=one.args.preset, amplitude=one.args.shear),
+        "extreme": augment.extreme(layout, preset=one.args.preset, amplitude=one.args.shear),
+    }
+
+    def batches() -> Iterator[torch.Tensor]:
+        for epoch in range(4):
+            loader.set_epoch(epoch)
+            for batch in loader:
+                yield to_stream(of[views](batch.x, batch.generator), one.stream, layout)
+
+    update_bn(batches(), one.encoder)
+    one.encoder.eval()
 
 
 def measure(
@@ -185,6 +207,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", choices=PROTOCOLS, default="linear", help="default: %(default)s")
     parser.add_argument("--checkpoint", default="last.pt", help="file in the folder, such as epoch-100.pt")
     parser.add_argument("--untrained", action="store_true", help="the encoders as they were before the first step")
+    views, kept = ("plain", "normal", "extreme"), "re-estimate batch norm's running statistics on such training clips"
+    parser.add_argument("--batch-norm", choices=views, help=f"{kept} (default: keep them)")
     parser.add_argument("--data", type=Path, help="where the data lies, or another data set of the same skeleton")
     parser.add_argument("--dataset", help="kind of --data (default: as in the run)")
     parser.add_argument("--data-protocol", help="split of --data (default: as in the run)")
@@ -212,6 +236,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     for one in encoders:
         if one.stream in found:
             raise SystemExit(f"evaluate.py: two of the runs hold the stream {one.stream!r}; give one of each.")
+        if args.batch_norm is not None:
+            reestimate_batch_norm(one, args.batch_norm)
         options = {"share": args.share, "epochs": args.epochs, "lr": args.lr, "frozen": args.frozen}
         found[one.stream] = measure(one, args.protocol, k=args.k, **options)
         print(line(one.stream, found[one.stream]))

@@ -64,6 +64,23 @@ def test_every_protocol_of_one_stream(script: ModuleType, tmp_path: Path, capsys
     assert "bone    top-1" in capsys.readouterr().out
 
 
+def test_batch_norm_takes_the_statistics_of_the_clips_that_it_is_shown(script: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "joint"
+    run(script, folder)
+    (one,) = script.load_run(folder)
+    script.reestimate_batch_norm(one, "plain")
+    seen: list[torch.Tensor] = []
+    handle = one.encoder.data_bn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        one.encoder(one.train.take(torch.arange(len(one.train))))
+    handle.remove()
+    assert not one.encoder.training
+    mean = one.encoder.data_bn.running_mean.clone()
+    torch.testing.assert_close(mean, seen[0].mean(dim=(0, 2)), atol=1e-5, rtol=1e-4)
+    script.reestimate_batch_norm(one, "extreme")
+    assert not torch.allclose(one.encoder.data_bn.running_mean, mean, atol=1e-3)
+
+
 def test_the_nearest_of_all_other_clips_decides_who_is_there(script: ModuleType) -> None:
     features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
     clips = SkeletonDataset(torch.zeros(4, 3, 2, 20, 1), [0, 0, 0, 0], names=list("abcd"), subjects=[1, 1, 2, 3])
