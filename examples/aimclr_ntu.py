@@ -168,12 +168,18 @@ def embed_and_compare(
     return views.key, model.loss(views, mine=mine)
 
 
+def augmentations(args: argparse.Namespace, layout: SkeletonLayout) -> dict[str, augment.Compose]:
+    """The run's normal and extreme augmentation."""
+    return {
+        "normal": augment.normal(preset=args.preset, amplitude=args.shear),
+        "extreme": augment.extreme(layout, preset=args.preset, amplitude=args.shear),
+    }
+
+
 def build_views(args: argparse.Namespace, layout: SkeletonLayout, *, extreme: bool = True) -> augment.Views:
     """The views of query and key, and the extreme one."""
-    normal = augment.normal(preset=args.preset, amplitude=args.shear)
-    hard = augment.extreme(layout, preset=args.preset, amplitude=args.shear)
-    both = hard if args.views == "extreme" else normal
-    return augment.Views(both, both, *([hard] if extreme else []))
+    of = augmentations(args, layout)
+    return augment.Views(of[args.views], of[args.views], *([of["extreme"]] if extreme else []))
 
 
 @torch.no_grad()

@@ -94,17 +94,13 @@ def reestimate_batch_norm(one: Encoder, views: str) -> None:
     """Replace the running statistics of batch norm by the means over four passes of the training clips, augmented."""
     layout, size = one.train.layout or NTU_RGBD_25, min(128, len(one.train))
     loader = SkeletonLoader(one.train, size, seed=one.args.seed, device=one.args.device)
-    of: dict[str, augment.Compose] = {
-        "plain": augment.Compose(),
-        "normal": augment.normal(preset=one.args.preset, amplitude=one.args.shear),
-        "extreme": augment.extreme(layout, preset=one.args.preset, amplitude=one.args.shear),
-    }
+    augmentation = {"plain": augment.Compose(), **pretraining.augmentations(one.args, layout)}[views]
 
     def batches() -> Iterator[torch.Tensor]:
         for epoch in range(4):
             loader.set_epoch(epoch)
             for batch in loader:
-                yield to_stream(of[views](batch.x, batch.generator), one.stream, layout)
+                yield to_stream(augmentation(batch.x, batch.generator), one.stream, layout)
 
     update_bn(batches(), one.encoder)
     one.encoder.eval()
@@ -168,7 +164,7 @@ def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, fr
         lr=lambda epoch: lr * pretraining.learning_rate_factor(schedule, epoch),
         batch_size=min(one.args.batch_size, len(train)),
         batch_norm="frozen" if frozen else "train",
-        augmentation=augment.normal(preset=one.args.preset, amplitude=one.args.shear),
+        augmentation=pretraining.augmentations(one.args, train.layout or NTU_RGBD_25)["normal"],
         stream=one.stream,
         eval_every=epochs,
         seed=one.args.seed,
@@ -207,8 +203,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", choices=PROTOCOLS, default="linear", help="default: %(default)s")
     parser.add_argument("--checkpoint", default="last.pt", help="file in the folder, such as epoch-100.pt")
     parser.add_argument("--untrained", action="store_true", help="the encoders as they were before the first step")
-    views, kept = ("plain", "normal", "extreme"), "re-estimate batch norm's running statistics on such training clips"
-    parser.add_argument("--batch-norm", choices=views, help=f"{kept} (default: keep them)")
+    parser.add_argument(
+        "--batch-norm",
+        choices=["plain", "normal", "extreme"],
+        help="re-estimate batch norm's running statistics on training clips augmented so (default: keep them)",
+    )
     parser.add_argument("--data", type=Path, help="where the data lies, or another data set of the same skeleton")
     parser.add_argument("--dataset", help="kind of --data (default: as in the run)")
     parser.add_argument("--data-protocol", help="split of --data (default: as in the run)")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import aimclr_ntu as pretraining
-from skelcontrast import augment, checkpoint
+from skelcontrast import checkpoint
 from skelcontrast.evaluation import train_classifier
 from skelcontrast.skeleton import NTU_RGBD_25
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         epochs=args.epochs,
         lr=lambda epoch: args.lr * pretraining.learning_rate_factor(args, epoch),
         batch_size=args.batch_size,
-        augmentation=augment.normal(preset=args.preset, amplitude=args.shear),
+        augmentation=pretraining.augmentations(args, train.layout or NTU_RGBD_25)["normal"],
         stream=args.stream,
         layout=train.layout or NTU_RGBD_25,
         layer=torch.nn.Linear(encoder.out_features, train.num_classes),

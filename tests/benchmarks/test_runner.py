@@ -132,11 +132,8 @@ def test_files_are_named_after_operation_machine_and_threads() -> None:
 
 @pytest.fixture
 def no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "torchvision",
-        "torchvision.ops",
-        "torchvision.transforms",
-    ):  # put back afterwards, whatever took their place
+    """Hide the package; afterwards it is put back, whatever took its place."""
+    for name in ("torchvision", "torchvision.ops", "torchvision.transforms"):
         monkeypatch.setitem(sys.modules, name, None)
 
 

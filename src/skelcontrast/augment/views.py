@@ -91,4 +91,4 @@ class Views:
 def _stacked(x: Tensor, places: list[int]) -> Tensor:
     """Return a batch once for each of so many places, one behind the other."""
     _check.skeletons("Views", "x", x)
-    return x if len(places) == 1 else x.repeat(len(places), *(1 for _ in x.shape[1:]))
+    return x if len(places) == 1 else x.repeat(len(places), 1, 1, 1, 1)

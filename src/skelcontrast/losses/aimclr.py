@@ -96,8 +96,16 @@ def aimclr_loss(
         check_k(owner, k, "bank", bank)
 
     views, k = [query, *extremes], k if mine else 0
-    how, attend = implementation, 1 if extremes else 0  # D3M alone asks where the query attends to
-    reads = read_views(owner, views, positive, bank, temperature=temperature, implementation=how, k=k, attend=attend)
+    reads = read_views(
+        owner,
+        views,
+        positive,
+        bank,
+        temperature=temperature,
+        implementation=implementation,
+        k=k,
+        attend=1 if extremes else 0,  # D3M alone asks where the query attends to
+    )
     log_partition = reads[0].log_partition
     if mine:
         neighbors = torch.cat([read.neighbors for read in reads], dim=1)

@@ -93,8 +93,16 @@ def bank_read(
     _similarity.check_like("bank_read", "positive", positive, "views[0]", views[0])
     _similarity.check_bank("bank_read", "bank", bank, "views[0]", views[0])
     check_k("bank_read", k, "bank", bank, least=0)
-    t, how, every = temperature, implementation, len(views)
-    return read_views("bank_read", views, positive, bank, temperature=t, implementation=how, k=k, attend=every)
+    return read_views(
+        "bank_read",
+        views,
+        positive,
+        bank,
+        temperature=temperature,
+        implementation=implementation,
+        k=k,
+        attend=len(views),
+    )
 
 
 def read_views(

@@ -65,8 +65,7 @@ def d3m(
     extremes = _similarity.check_tensors("d3m", "extremes", extremes, 1)
     check_extremes("d3m", extremes, query)
     views = [query.detach(), *extremes]
-    how = implementation
-    reads = read_views("d3m", views, positive, bank, temperature=temperature, implementation=how, attend=1)
+    reads = read_views("d3m", views, positive, bank, temperature=temperature, implementation=implementation, attend=1)
     return _similarity.reduce(divergence(query, extremes, reads, temperature, form), reduction)
 
 
