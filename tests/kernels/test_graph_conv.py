@@ -95,18 +95,20 @@ import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from skelcontrast.kernels import _graph_conv as kernels
-from skelcontrast.kernels.graph_conv import _LAUNCH, _Tile
+from skelcontrast.kernels.graph_conv import _Tile
 
 POINTERS = {"x", "weight", "shift", "adjacency", "y", "upstream", "grad_x"}
 SUMS = {"grad_graph", "grad_maps", "grad_shift"}
-options = {**_Tile.of(torch.empty(3, 16, 16, dtype=torch.bfloat16), 25)._asdict(), "DOT": "tf32"}
+x = torch.empty(1, 16, 1, 25, dtype=torch.bfloat16)
+options = {**_Tile.of(torch.empty(3, 16, 16), x, "tf32")._asdict(), "STEPS": 1, "DOT": "tf32"}
+launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}
 for kernel in (kernels.forward, kernels.backward_features, kernels.backward_maps):
     kinds = {
         name: "constexpr" if name in options else "*bf16" if name in POINTERS else "*fp32" if name in SUMS else "i32"
         for name in kernel.arg_names
     }
     source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
-    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options=_LAUNCH)
+    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options=launch)
     print(compiled.metadata.shared)
 """
 

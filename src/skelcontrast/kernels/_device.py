@@ -1,4 +1,4 @@
-"""Where kernels run."""
+"""Where kernels run, and what arithmetic torch is set to there."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -14,3 +14,24 @@ def on_device_of(x: Tensor) -> AbstractContextManager[object]:
 def multiprocessors(x: Tensor) -> int:
     """Return how many multiprocessors the device of `x` has; 2 for the interpreter, where work is shared too."""
     return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 2
+
+
+def capability(x: Tensor) -> tuple[int, int]:
+    """Return the compute capability of the device of `x`; (0, 0) for the interpreter."""
+    return torch.cuda.get_device_capability(x.device) if x.is_cuda else (0, 0)
+
+
+def tf32_in_products() -> bool:
+    """Return whether torch takes matrix products of float32 on CUDA in tf32; it does not unless told to."""
+    return _is_tf32(torch.backends.cuda.matmul, torch.backends.cuda.matmul)
+
+
+def tf32_in_convolutions() -> bool:
+    """Return whether torch takes convolutions of float32 on CUDA in tf32; it does unless told otherwise."""
+    return _is_tf32(getattr(torch.backends.cudnn, "conv", None), torch.backends.cudnn)
+
+
+def _is_tf32(setting: object, older: object) -> bool:
+    # The newer of torch's two settings, where there is one: it refuses to be mixed with the older.
+    precision = getattr(setting, "fp32_precision", None)
+    return bool(getattr(older, "allow_tf32", False)) if precision is None else precision == "tf32"

@@ -4,10 +4,11 @@ A program takes a few frames at a time. Their features stand as rows (frame, cha
 are gathered over the graph, and as rows (frame, joint) with a column per channel while they are projected; in between
 they are turned around on the chip, so that memory sees the input once and the output once. What is summed over frames
 (the gradients of weight, shift and adjacency) stays on the chip until a program has seen its frames, and is written
-once per program, to be added up in a fixed order.
+once per program, a row of `width` numbers, to be added up in a fixed order.
 
 Sizes: T frames of a sample, V joints, C and O channels in and out, P partitions, `frames` of all samples together. Of
-a tile: VP joints and PP partitions (padded), CB and OB channels, BB frames. Strides come in the order of (N, C, T, V).
+a tile: VP joints and PP partitions (padded), CB and OB channels, BB frames. STEPS blocks of channels are summed over
+in a tile; where it is one, its maps stay on the chip. Strides come in the order of (N, C, T, V).
 DOT is the arithmetic of the products.
 """
 
@@ -95,13 +96,29 @@ def _maps(
     PP: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor]:
-    """Offsets and mask of the channel maps as rows (partition, channel in) and columns (channel out)."""
+) -> tl.tensor:
+    """Load the channel maps as rows (partition, channel in) and columns (channel out)."""
     row = tl.arange(0, PP * CB)
     partition, channel = row // CB, c0 + row % CB
     out = o0 + tl.arange(0, OB)
     mask = ((partition < P) & (channel < C))[:, None] & (out < O)[None, :]
-    return weight + (partition * O * C + channel)[:, None] + out[None, :] * C, mask
+    return tl.load(weight + (partition * O * C + channel)[:, None] + out[None, :] * C, mask, 0.0)
+
+
+@_jit
+def _shift(
+    shift: tl.tensor,
+    o0: tl.tensor,
+    V: tl.tensor,
+    O: tl.tensor,
+    VP: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+) -> tl.tensor:
+    """Load the shift as rows (frame, joint) and columns (channel out), alike for every frame."""
+    joint, channel = tl.arange(0, BB * VP) % VP, o0 + tl.arange(0, OB)
+    mask = (joint < V)[:, None] & (channel < O)[None, :]
+    return tl.load(shift + joint[:, None] * O + channel[None, :], mask, 0.0).to(tl.float32)
 
 
 @_jit
@@ -154,20 +171,25 @@ def forward(
     CB: tl.constexpr,
     OB: tl.constexpr,
     BB: tl.constexpr,
+    STEPS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    graph = _graph(adjacency, V, P, VP, PP)
+    graph = _graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
     o0 = tl.program_id(1) * OB
+    start = _shift(shift, o0, V, O, VP, OB, BB)
+    if STEPS == 1:
+        maps = _maps(weight, 0, o0, C, O, P, PP, CB, OB).to(x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
-        total = tl.zeros((BB * VP, OB), tl.float32)
-        for c0 in range(0, C, CB):
-            where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
-            gathered = _gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
-            where, mask = _maps(weight, c0, o0, C, O, P, PP, CB, OB)
-            total += _dot(gathered, tl.load(where, mask, 0.0), DOT)
-        joint, channel = tl.arange(0, BB * VP) % VP, o0 + tl.arange(0, OB)
-        mask = (joint < V)[:, None] & (channel < O)[None, :]
-        total += tl.load(shift + joint[:, None] * O + channel[None, :], mask, 0.0).to(tl.float32)
+        total = start
+        if STEPS == 1:
+            where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, 0, T, V, C, VP, CB, BB)
+            total += _dot(_gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT), maps, DOT)
+        else:
+            for c0 in range(0, C, CB):
+                where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+                gathered = _gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
+                maps = _maps(weight, c0, o0, C, O, P, PP, CB, OB).to(gathered.dtype)
+                total += _dot(gathered, maps, DOT)
         where, mask = _outputs(y, yn, yo, yt, yv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
         tl.store(where, total.to(y.dtype.element_ty), mask)
 
@@ -192,6 +214,7 @@ def backward_features(
     gt: tl.tensor,
     gv: tl.tensor,
     grad_graph: tl.tensor,
+    width: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
     V: tl.tensor,
@@ -203,19 +226,25 @@ def backward_features(
     CB: tl.constexpr,
     OB: tl.constexpr,
     BB: tl.constexpr,
+    STEPS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
     """Gradients in x, written, and in the adjacency, summed over this program's frames and channels."""
-    graph = _graph(adjacency, V, P, VP, PP)
+    graph = _graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
     c0 = tl.program_id(1) * CB
     of_graph = tl.zeros((VP, PP * VP), tl.float32)
+    if STEPS == 1:
+        maps = tl.trans(_maps(weight, c0, 0, C, O, P, PP, CB, OB)).to(x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
         of_gathered = tl.zeros((BB * VP, PP * CB), tl.float32)
-        for o0 in range(0, O, OB):
-            where, mask = _outputs(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
-            above = tl.load(where, mask, 0.0)
-            where, mask = _maps(weight, c0, o0, C, O, P, PP, CB, OB)
-            of_gathered += _dot(above, tl.trans(tl.load(where, mask, 0.0)), DOT)
+        if STEPS == 1:
+            where, mask = _outputs(upstream, un, uo, ut, uv, tile * BB, frames, 0, T, V, O, VP, OB, BB)
+            of_gathered += _dot(tl.load(where, mask, 0.0), maps, DOT)
+        else:
+            for o0 in range(0, O, OB):
+                where, mask = _outputs(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+                maps = tl.trans(_maps(weight, c0, o0, C, O, P, PP, CB, OB)).to(x.dtype.element_ty)
+                of_gathered += _dot(tl.load(where, mask, 0.0), maps, DOT)
         turned = tl.permute(tl.reshape(of_gathered, (BB, VP, PP, CB)), (0, 3, 2, 1))
         turned = tl.reshape(turned, (BB * CB, PP * VP)).to(x.dtype.element_ty)
         where, mask = _features(grad_x, gn, gc, gt, gv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
@@ -223,9 +252,11 @@ def backward_features(
         tl.store(where, of_features.to(grad_x.dtype.element_ty), mask)
         where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
         of_graph += _dot(tl.trans(tl.load(where, mask, 0.0)), turned, DOT)
-    part = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
-    row, column = tl.arange(0, VP), tl.arange(0, PP * VP)
-    tl.store(grad_graph + part * VP * PP * VP + row[:, None] * PP * VP + column[None, :], of_graph)
+    source, column = tl.arange(0, VP), tl.arange(0, PP * VP)
+    partition, target = column // VP, column % VP
+    mask = (source < V)[:, None] & ((partition < P) & (target < V))[None, :]
+    where = source[:, None] * V + (partition * V * V + target)[None, :]
+    tl.store(grad_graph + tl.program_id(0) * width + tl.program_id(1) * P * V * V + where, of_graph, mask)
 
 
 @_jit
@@ -243,6 +274,7 @@ def backward_maps(
     adjacency: tl.tensor,
     grad_maps: tl.tensor,
     grad_shift: tl.tensor,
+    width: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
     V: tl.tensor,
@@ -257,7 +289,7 @@ def backward_maps(
     DOT: tl.constexpr,
 ) -> None:
     """Gradients in weight and shift, summed over this program's frames."""
-    graph = _graph(adjacency, V, P, VP, PP)
+    graph = _graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
     c0, o0 = tl.program_id(1) * CB, tl.program_id(2) * OB
     of_maps, of_shift = tl.zeros((PP * CB, OB), tl.float32), tl.zeros((VP, OB), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
@@ -270,8 +302,8 @@ def backward_maps(
     row, joint, channel = tl.arange(0, PP * CB), tl.arange(0, VP), o0 + tl.arange(0, OB)
     partition, inner = row // CB, c0 + row % CB
     mask = ((partition < P) & (inner < C))[:, None] & (channel < O)[None, :]
-    where = tl.program_id(0) * P * O * C + (partition * O * C + inner)[:, None] + channel[None, :] * C
+    where = tl.program_id(0) * width + (partition * O * C + inner)[:, None] + channel[None, :] * C
     tl.store(grad_maps + where, of_maps, mask)
     if tl.program_id(1) == 0:
         present = (joint < V)[:, None] & (channel < O)[None, :]
-        tl.store(grad_shift + tl.program_id(0) * V * O + joint[:, None] * O + channel[None, :], of_shift, present)
+        tl.store(grad_shift + tl.program_id(0) * width + joint[:, None] * O + channel[None, :], of_shift, present)

@@ -6,32 +6,39 @@ import torch
 import triton
 from torch import Tensor
 
-from skelcontrast.kernels._device import multiprocessors, on_device_of
+from skelcontrast._cuda import ROOMY
+from skelcontrast.kernels._device import capability, multiprocessors, on_device_of, tf32_in_convolutions
 from skelcontrast.kernels._graph_conv import backward_features, backward_maps, forward
-
-_LAUNCH = {"num_warps": 8, "num_stages": 2}
 
 
 class _Tile(NamedTuple):
-    """Sizes of a tile, all powers of two: joints and partitions, padded; channels in and out; frames."""
+    """Sizes of a tile, all powers of two: joints and partitions, padded; channels in and out; frames. How it is run.
+
+    Those that were fastest on an H200, among those of which the compiler reports few or no spilled registers.
+    """
 
     VP: int
     PP: int
     CB: int
     OB: int
     BB: int
+    num_warps: int = 4
+    num_stages: int = 3
 
     @classmethod
-    def of(cls, weight: Tensor, joints: int) -> "_Tile":
-        """Choose the tile of a layer: 64 rows of features, so many channels that a program's registers hold the rest.
-
-        Looked up in what the compiler reports for compute capabilities 8.0 and 9.0: no or few registers spilled.
-        """
+    def of(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
+        """Choose the tile of a layer: 32 to 128 rows of features, and so many channels as registers hold."""
         partitions, out_channels, in_channels = weight.shape
-        joints, partitions = _padded(joints), triton.next_power_of_2(partitions)
-        most = 64 if weight.element_size() <= 2 else 32
-        inner = max(16, min(_padded(in_channels), most, 8192 // (joints * partitions)))
-        return cls(joints, partitions, inner, min(_padded(out_channels), most), max(1, 64 // inner))
+        joints, partitions = _padded(x.shape[3]), triton.next_power_of_2(partitions)
+        most, inner, outer = 8192 // (joints * partitions), _padded(in_channels), _padded(out_channels)
+        if x.element_size() <= 2:
+            inner, outer = max(16, min(inner, 32, most)), min(outer, 64)
+            fits = in_channels <= inner or not x.is_cuda or capability(x) in ROOMY
+            return cls(joints, partitions, inner, outer, (128 if outer == 16 else 64) // inner, 4, 3 if fits else 2)
+        if precision == "tf32" and min(inner, outer, most) >= 64:
+            return cls(joints, partitions, 64, 64, 1, num_stages=2)
+        inner, outer = max(16, min(inner, 32, most)), min(outer, 32)
+        return cls(joints, partitions, inner, outer, 32 // inner, num_stages=3 if precision == "tf32" else 2)
 
 
 def _padded(size: int) -> int:
@@ -41,11 +48,13 @@ def _padded(size: int) -> int:
 def triton_graph_conv(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, out: Tensor) -> None:
     """Write into `out` what `graph_conv` returns; `shift` (V, C_out) is what the biases come to."""
     weight, shift, adjacency = weight.contiguous(), shift.contiguous(), adjacency.contiguous()
-    tile, sizes = _Tile.of(weight, x.shape[3]), _sizes(x, weight)
-    outer = triton.cdiv(weight.shape[1], tile.OB)
+    tile, options = _tile(weight, x)
+    inner, outer = _blocks(weight, tile)
     grid = (_programs(x, tile, outer), outer)
     with on_device_of(x):
-        forward[grid](x, *x.stride(), weight, shift, adjacency, out, *out.stride(), *sizes, **_options(tile, x))
+        forward[grid](
+            x, *x.stride(), weight, shift, adjacency, out, *out.stride(), *_sizes(x, weight), STEPS=inner, **options
+        )
 
 
 def triton_gradients(
@@ -53,25 +62,41 @@ def triton_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, shift and adjacency."""
     weight, adjacency = weight.contiguous(), adjacency.contiguous()
-    partitions, out_channels, in_channels = weight.shape
-    joints = x.shape[3]
-    tile, sizes = _Tile.of(weight, joints), _sizes(x, weight)
-    inner, outer = triton.cdiv(in_channels, tile.CB), triton.cdiv(out_channels, tile.OB)
-    above, features = (upstream, *upstream.stride()), (x, *x.stride())
-    options = _options(tile, x)
+    tile, options = _tile(weight, x)
+    inner, outer = _blocks(weight, tile)
+    above, features, sizes = (upstream, *upstream.stride()), (x, *x.stride()), _sizes(x, weight)
+    # A row of sums per program: of the adjacency for each block of channels, of the weight, of the shift.
+    graph = (inner, *adjacency.shape)
+    graphs, maps = inner * adjacency.numel(), weight.numel()
+    width = graphs + maps + x.shape[3] * weight.shape[1]
     programs = _programs(x, tile, inner)
-    grad_graph = x.new_empty(programs * inner, tile.VP, tile.PP, tile.VP, dtype=torch.float32)
+    sums = x.new_empty(programs, width, dtype=torch.float32)
+    of_graph, of_maps, of_shift = sums.split([graphs, maps, width - graphs - maps], dim=1)
     with on_device_of(x):
         backward_features[programs, inner](
-            *above, *features, weight, adjacency, grad_x, *grad_x.stride(), grad_graph, *sizes, **options
+            *above,
+            *features,
+            weight,
+            adjacency,
+            grad_x,
+            *grad_x.stride(),
+            of_graph,
+            width,
+            *sizes,
+            STEPS=outer,
+            **options,
         )
-    programs = _programs(x, tile, inner * outer)
-    grad_maps = x.new_empty(programs, *weight.shape, dtype=torch.float32)
-    grad_shift = x.new_empty(programs, joints, out_channels, dtype=torch.float32)
-    with on_device_of(x):
-        backward_maps[programs, inner, outer](*above, *features, adjacency, grad_maps, grad_shift, *sizes, **options)
-    grad_adjacency = grad_graph.sum(0)[:joints, :partitions, :joints].transpose(0, 1).contiguous()
-    return grad_maps.sum(0).to(x.dtype), grad_shift.sum(0).to(x.dtype), grad_adjacency.to(x.dtype)
+        backward_maps[programs, inner, outer](*above, *features, adjacency, of_maps, of_shift, width, *sizes, **options)
+    return (
+        of_maps.sum(0).view_as(weight).to(weight.dtype),
+        of_shift.sum(0).view(x.shape[3], -1).to(weight.dtype),
+        of_graph.unflatten(1, graph).sum((0, 1)).to(adjacency.dtype),
+    )
+
+
+def _blocks(weight: Tensor, tile: _Tile) -> tuple[int, int]:
+    """Return how many blocks of channels there are in and out."""
+    return triton.cdiv(weight.shape[2], tile.CB), triton.cdiv(weight.shape[1], tile.OB)
 
 
 def _sizes(x: Tensor, weight: Tensor) -> tuple[int, ...]:
@@ -86,12 +111,15 @@ def _programs(x: Tensor, tile: _Tile, others: int) -> int:
     return max(1, min(-(-2 * multiprocessors(x) // others), tiles))
 
 
-def _options(tile: _Tile, x: Tensor) -> dict[str, int | str]:
-    return {**tile._asdict(), "DOT": _precision(x), **_LAUNCH}
+def _tile(weight: Tensor, x: Tensor) -> tuple[_Tile, dict[str, int | str]]:
+    """Return the tile of a layer, and all that the kernels are told of it."""
+    precision = _precision(x)
+    tile = _Tile.of(weight, x, precision)
+    return tile, {**tile._asdict(), "DOT": precision}
 
 
 def _precision(x: Tensor) -> str:
-    """Return how products are taken: float32 in one product of tf32 where torch may do so too, else in three."""
+    """Return how products are taken: float32 in one of tf32 where torch's convolutions are too, else in three."""
     if x.dtype == torch.bfloat16 and not (x.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)):
         return "wide"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    return "tf32" if tf32_in_convolutions() else "tf32x3"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._cuda import ROOMY
 from skelcontrast.nn._precision import is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
@@ -23,9 +24,6 @@ NARROW = 4
 """C_in / C_out from which projecting first beat the blocked form, in the same place."""
 
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
-
-_ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
-"""Compute capabilities whose multiprocessors have the shared memory that the kernels take in float32 (152 KiB)."""
 
 
 def check_choices(owner: str, order: str, implementation: str) -> None:
@@ -76,7 +74,7 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
     if partitions > _TRITON_PARTITIONS or joints > _TRITON_JOINTS:
         most = f"{_TRITON_PARTITIONS} partitions or {_TRITON_JOINTS} joints"
         return f"for more than {most}, here {partitions} and {joints}"
-    if x.is_cuda and is_full_precision(x) and _capability(x.device) not in _ROOMY:
+    if x.is_cuda and is_full_precision(x) and _capability(x.device) not in ROOMY:
         return "for float32 on this device, which has too little shared memory"
     return None
 

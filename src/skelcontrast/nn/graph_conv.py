@@ -111,13 +111,15 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) ->
 
 def _fused(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, twin: str) -> Tensor:
     dtype = autocast_dtype(x)
-    out: Tensor = graph_conv_twin(x.to(dtype), weight.to(dtype), shift.to(dtype), adjacency.to(dtype), twin)
+    if twin != "triton":  # whose kernels convert what they load
+        weight, shift, adjacency = weight.to(dtype), shift.to(dtype), adjacency.to(dtype)
+    out: Tensor = graph_conv_twin(x.to(dtype), weight, shift, adjacency, twin)
     return out
 
 
 def _shift(bias: Tensor, adjacency: Tensor) -> Tensor:
     """Return (V, C_out): a bias added before aggregation reaches joint w once for every unit of weight in column w."""
-    return torch.einsum("pw,po->wo", adjacency.sum(1).to(bias.dtype), bias)
+    return (adjacency.sum(1).to(bias.dtype)[:, :, None] * bias[:, None, :]).sum(0)
 
 
 def _check_adjacency(owner: str, adjacency: object) -> tuple[int, int]:
