@@ -1,5 +1,6 @@
 """Convolution over frames, direct and in the frequency domain, against one frame at a time, with every gradient."""
 
+import importlib
 import itertools
 import re
 from typing import Any
@@ -8,9 +9,12 @@ import pytest
 import torch
 from tests.reference import nn as reference
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skelcontrast.nn import TemporalConv, _spectral, temporal_conv
 from skelcontrast.nn.temporal_conv import TemporalConvImplementation
+
+module = importlib.import_module("skelcontrast.nn.temporal_conv")  # the function hides it
 
 
 def draw(
@@ -124,6 +128,50 @@ def test_auto_is_direct_in_low_precision() -> None:
         assert torch.equal(temporal_conv(x, weight), direct)
 
 
+@pytest.mark.parametrize(
+    ("channels", "dtype", "stride", "implementation"),
+    [
+        ((32, 32), torch.float32, 1, "triton"),
+        ((32, 32), torch.bfloat16, 2, "triton"),
+        ((3, 16), torch.float32, 1, "triton"),
+        ((32, 33), torch.float32, 1, "direct"),
+        ((33, 32), torch.float32, 1, "direct"),
+        ((32, 32), torch.float64, 1, "direct"),
+        ((32, 32), torch.float32, 9, "direct"),
+    ],
+)
+def test_auto_on_cuda(
+    channels: tuple[int, int],
+    dtype: torch.dtype,
+    stride: int,
+    implementation: TemporalConvImplementation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fan_in, fan_out = channels
+    with FakeTensorMode():
+        x = torch.empty(2, fan_in, 13, 25, dtype=dtype, device="cuda")
+        weight = torch.empty(fan_out, fan_in, 9, 1, dtype=dtype, device="cuda")
+    monkeypatch.setattr(module, "_HAS_TRITON", True)
+    assert module._fastest(x, weight, stride) == implementation
+    monkeypatch.setattr(module, "_HAS_TRITON", False)
+    assert module._fastest(x, weight, stride) == "direct"
+
+
+def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.zeros(2, 3, 5, 4), torch.zeros(6, 3, 9, 1)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    message = "temporal_conv: `implementation` must not be 'triton' for tensors on cpu, got 'triton'. Pass 'auto'."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        temporal_conv(x, weight, implementation="triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(ValueError, match="must not be 'triton' for float64, got"):
+        temporal_conv(x.double(), weight.double(), implementation="triton")
+    monkeypatch.setattr(module, "_HAS_TRITON", False)
+    message = "temporal_conv: `implementation='triton'` needs Triton. Run `pip install triton`, or pass 'auto'."
+    with pytest.raises(ImportError, match=re.escape(message)):
+        temporal_conv(x, weight, implementation="triton")
+
+
 @pytest.mark.parametrize("implementation", ["direct", "spectral"])
 def test_module_is_the_function(implementation: TemporalConvImplementation) -> None:
     layer = TemporalConv(3, 5, kernel_size=9, implementation=implementation)
@@ -168,11 +216,20 @@ ARGUMENTS: dict[str, Any] = {"x": torch.zeros(2, 3, 5, 4), "weight": torch.zeros
         ({"weight": None}, TypeError, "`weight` must be a torch.Tensor, got NoneType."),
         ({"bias": torch.zeros(5)}, ValueError, "`bias` must have shape (6,), got (5,)."),
         ({"stride": 0}, ValueError, "`stride` must be at least 1, got 0."),
-        ({"implementation": "x"}, ValueError, "`implementation` must be one of 'auto', 'direct', 'spectral', got 'x'."),
+        (
+            {"implementation": "x"},
+            ValueError,
+            "`implementation` must be one of 'auto', 'direct', 'spectral', 'triton', got 'x'.",
+        ),
         (
             {"implementation": "spectral", "stride": 2},
             ValueError,
             "`stride` must be 1 with implementation='spectral', got 2.",
+        ),
+        (
+            {"implementation": "triton", "stride": 9},
+            ValueError,
+            "`stride` must be at most 8 with implementation='triton', got 9.",
         ),
     ],
 )
@@ -187,8 +244,9 @@ def test_errors_of_the_function(change: dict[str, Any], kind: type[Exception], m
         ({"kernel_size": 8}, "`kernel_size` must be odd, got 8."),
         ({"kernel_size": 0}, "`kernel_size` must be at least 1, got 0."),
         ({"stride": 0}, "`stride` must be at least 1, got 0."),
-        ({"implementation": "x"}, "`implementation` must be one of 'auto', 'direct', 'spectral', got 'x'."),
+        ({"implementation": "x"}, "`implementation` must be one of 'auto', 'direct', 'spectral', 'triton', got 'x'."),
         ({"implementation": "spectral", "stride": 2}, "`stride` must be 1 with implementation='spectral', got 2."),
+        ({"implementation": "triton", "stride": 9}, "`stride` must be at most 8 with implementation='triton', got 9."),
     ],
 )
 def test_errors_of_the_constructor(options: dict[str, Any], message: str) -> None:

@@ -116,3 +116,58 @@ def _spectral_gradient(ctx: _SpectralContext, upstream: Tensor) -> tuple[Tensor,
 
 
 spectral_twin.register_autograd(_spectral_gradient, setup_context=_save_spectral)
+
+
+@torch.library.custom_op("skelcontrast::temporal_conv", mutates_args=())
+def temporal_conv_twin(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L, 1) and add bias (C_out,); channels-last."""
+    from skelcontrast.kernels.temporal_conv import triton_temporal_conv
+
+    out = _unset_convolved(x, weight, stride)
+    triton_temporal_conv(x.contiguous(memory_format=torch.channels_last), weight, bias, stride, out)
+    return out
+
+
+@torch.library.custom_op("skelcontrast::temporal_conv_gradients", mutates_args=())
+def temporal_conv_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients in x, channels-last, in weight and in bias."""
+    from skelcontrast.kernels.temporal_conv import triton_gradients
+
+    upstream, x = (value.contiguous(memory_format=torch.channels_last) for value in (upstream, x))
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return grad_x, *triton_gradients(upstream, x, weight, stride, grad_x)
+
+
+def _unset_convolved(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    shape = (x.shape[0], weight.shape[0], -(-x.shape[2] // stride), x.shape[3])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+@temporal_conv_twin.register_fake
+def _(x: Tensor, weight: Tensor, _bias: Tensor, stride: int) -> Tensor:
+    return _unset_convolved(x, weight, stride)
+
+
+@temporal_conv_gradients.register_fake
+def _(_upstream: Tensor, x: Tensor, weight: Tensor, _stride: int) -> tuple[Tensor, Tensor, Tensor]:
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return grad_x, torch.empty_like(weight), weight.new_empty(weight.shape[0])
+
+
+class _TemporalContext(FunctionCtx):
+    """What the gradient finds again."""
+
+    saved_tensors: tuple[Tensor, Tensor]
+    stride: int
+
+
+def _save_temporal(ctx: _TemporalContext, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+    x, weight, _, ctx.stride = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _temporal_gradient(ctx: _TemporalContext, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    return (*temporal_conv_gradients(upstream, *ctx.saved_tensors, ctx.stride), None)
+
+
+temporal_conv_twin.register_autograd(_temporal_gradient, setup_context=_save_temporal)

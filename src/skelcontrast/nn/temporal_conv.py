@@ -1,5 +1,7 @@
 """Convolution over frames."""
 
+import importlib.util
+import os
 from typing import Literal, TypeAlias
 
 import torch
@@ -8,12 +10,17 @@ from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast.nn._memory_format import memory_format_of
-from skelcontrast.nn._operators import spectral_twin
-from skelcontrast.nn._precision import is_full_precision
+from skelcontrast.nn._operators import spectral_twin, temporal_conv_twin
+from skelcontrast.nn._precision import autocast_dtype, is_full_precision
 from skelcontrast.nn._spectral import spectral_products
 
-TemporalConvImplementation: TypeAlias = Literal["auto", "direct", "spectral"]
-_IMPLEMENTATIONS = ("auto", "direct", "spectral")
+TemporalConvImplementation: TypeAlias = Literal["auto", "direct", "spectral", "triton"]
+_IMPLEMENTATIONS = ("auto", "direct", "spectral", "triton")
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+_TRITON_STRIDE = 8  # a block of frames is a multiple of the stride, and a larger one finds no room on the chip
+
+TRITON_CHANNELS = 64
+"""Channels on either side up to which "auto" takes the Triton kernels on CUDA."""
 
 
 def temporal_conv(
@@ -26,26 +33,30 @@ def temporal_conv(
 ) -> Tensor:
     """Convolve joint features over frames, each joint by itself, padded so that a stride of 1 keeps T.
 
-    Both implementations are the same function, up to rounding. In the frequency domain ("spectral") T frames take
+    All implementations are the same function, up to rounding. In the frequency domain ("spectral") T frames take
     about ``1.5 (T + L / 2)`` products over the channels instead of ``T L``, and a transform of every frame to and fro.
     ``"auto"`` takes it where it was faster (see the page on performance): on a CPU in float32 or float64, at stride 1,
-    with 64 channels or more on both sides, where it halves the products; never under autocast.
+    with 64 channels or more on both sides, where it halves the products; never under autocast. On CUDA it takes the
+    Triton kernels with up to 32 channels on both sides, where products are small and what counts is how often a frame
+    is read.
 
     Args:
         x: Features (N, C_in, T, V); any memory format, ``torch.channels_last`` is the fastest.
         weight: Channel maps (C_out, C_in, L, 1) for an odd number L of frames, as `torch.nn.Conv2d` has them.
         bias: Biases (C_out,), or `None`.
         stride: Stride over frames.
-        implementation: ``"direct"``, ``"spectral"`` (stride 1 only; keeps only its inputs for the backward pass and
-            is differentiable once) or ``"auto"``.
+        implementation: ``"direct"``, torch's own; ``"spectral"``, stride 1 only; ``"triton"``, CUDA kernels that take
+            several frames at once, up to a stride of 8; or ``"auto"``. The spectral and the Triton form keep only their
+            inputs for the backward pass and are differentiable once.
 
     Returns:
         Features (N, C_out, ceil(T / stride), V).
 
     Raises:
+        ImportError: If Triton was asked for and is not installed.
         TypeError: If `x` or `weight` is not a floating-point tensor.
         ValueError: If a shape does not fit, L is even, the stride is not positive, or the implementation is unknown
-            or cannot have that stride.
+            or cannot take that stride or these tensors.
 
     References:
         Yan et al., AAAI 2018, Section 3.6 (temporal convolution); S. Winograd, Arithmetic Complexity of Computations,
@@ -61,7 +72,7 @@ def temporal_conv(
         tensor([3., 6., 9., 7.])
     """
     _check.choice("temporal_conv", "implementation", implementation, _IMPLEMENTATIONS)
-    _check.integer("temporal_conv", "stride", stride, 1)
+    _check_stride("temporal_conv", stride, implementation)
     _check.shape("temporal_conv", "x", _check.tensor("temporal_conv", "x", x), "N C_in T V")
     _check.tensor("temporal_conv", "weight", weight)
     out_channels, _, length, width = _check.shape(
@@ -71,14 +82,18 @@ def temporal_conv(
         _check.fail("temporal_conv", "weight", "span an odd number of frames and one joint", (length, width))
     if bias is not None:
         _check.shape("temporal_conv", "bias", bias, "C_out", C_out=out_channels)
-    if implementation == "spectral" and stride != 1:
-        _check.fail("temporal_conv", "stride", "be 1 with implementation='spectral'", stride)
+    if implementation == "triton":
+        _check_triton(x)
     if implementation == "auto":
         implementation = _fastest(x, weight, stride)
     if implementation == "spectral":
         taps = weight[..., 0].to(x.dtype)
         shift = taps.new_zeros(out_channels) if bias is None else bias.to(x.dtype)
         out: Tensor = spectral_twin(x.contiguous(memory_format=torch.channels_last), taps, shift)
+        return out.contiguous(memory_format=memory_format_of(x))
+    if implementation == "triton":
+        shift = weight.new_zeros(out_channels) if bias is None else bias
+        out = temporal_conv_twin(x.to(autocast_dtype(x)), weight, shift, stride)
         return out.contiguous(memory_format=memory_format_of(x))
     return F.conv2d(x, weight, bias, (stride, 1), (length // 2, 0))
 
@@ -91,7 +106,34 @@ def _fastest(x: Tensor, weight: Tensor, stride: int) -> TemporalConvImplementati
     fewer = 2 * spectral_products(frames, length) <= frames * length
     if x.device.type == "cpu" and is_full_precision(x) and stride == 1 and wide and fewer:
         return "spectral"
+    narrow = max(in_channels, out_channels) <= TRITON_CHANNELS and stride <= _TRITON_STRIDE
+    if x.is_cuda and narrow and _HAS_TRITON and _triton_cannot(x) is None:
+        return "triton"
     return "direct"
+
+
+def _check_stride(owner: str, stride: int, implementation: str) -> None:
+    _check.integer(owner, "stride", stride, 1)
+    if implementation == "spectral" and stride != 1:
+        _check.fail(owner, "stride", "be 1 with implementation='spectral'", stride)
+    if implementation == "triton" and stride > _TRITON_STRIDE:
+        _check.fail(owner, "stride", f"be at most {_TRITON_STRIDE} with implementation='triton'", stride)
+
+
+def _check_triton(x: Tensor) -> None:
+    problem = _triton_cannot(x)
+    if problem is not None:
+        _check.fail("temporal_conv", "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
+    if not _HAS_TRITON:
+        hint = "Run `pip install triton`, or pass 'auto'."
+        raise ImportError(f"temporal_conv: `implementation='triton'` needs Triton. {hint}")
+
+
+def _triton_cannot(x: Tensor) -> str | None:
+    """Say why the kernels cannot take these tensors; with Triton's interpreter they take those of a CPU."""
+    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"for tensors on {x.device.type}"
+    return "for float64" if x.dtype == torch.float64 else None
 
 
 class TemporalConv(nn.Conv2d):
@@ -127,10 +169,8 @@ class TemporalConv(nn.Conv2d):
         _check.integer("TemporalConv", "kernel_size", kernel_size, 1)
         if kernel_size % 2 == 0:
             _check.fail("TemporalConv", "kernel_size", "be odd", kernel_size)
-        _check.integer("TemporalConv", "stride", stride, 1)
         _check.choice("TemporalConv", "implementation", implementation, _IMPLEMENTATIONS)
-        if implementation == "spectral" and stride != 1:
-            _check.fail("TemporalConv", "stride", "be 1 with implementation='spectral'", stride)
+        _check_stride("TemporalConv", stride, implementation)
         super().__init__(in_channels, out_channels, (kernel_size, 1), (stride, 1), (kernel_size // 2, 0))
         self.implementation: TemporalConvImplementation = implementation
 

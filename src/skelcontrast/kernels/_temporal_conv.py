@@ -1,0 +1,181 @@
+"""The two kernels of the convolution over frames.
+
+A product takes several frames at once. Its rows are (sample, block of J frames out, joint), its columns (frame,
+channel), in and out, and between them lies a band of taps, zero where a frame in is out of reach of a frame out. So a
+frame is read about ``1 + L / J`` times instead of L times, and products fill matrix units where channels are few. (What
+is not finite spreads over its block: zero times infinity.) The gradient in x is the same kernel with another band. The
+gradients in weight and bias stay on the chip until a program has seen its rows, and are written once per program, to be
+added up in a fixed order.
+
+Sizes: T frames of a sample in and U out, V joints, C and O channels, L taps, `blocks` of frames per sample, `rows` in
+all. Of a block: F frames in, J out, JP padded. Of a tile: FB frames in at a time, CB and OB channels, BM rows. Frame f
+of block b is ``b * STEP + FIRST + f``; frames f in and j out meet in tap ``TAP + f * PER_F + j * PER_J``, where there
+is one. Features lie as (N, T, V, C), taps as (L, O, C). DOT is the arithmetic of the products.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import triton
+import triton.language as tl
+
+_jit: Callable[[Callable[..., Any]], Any] = triton.jit
+
+
+@_jit
+def _features(
+    x: tl.tensor,
+    row: tl.tensor,
+    rows: tl.tensor,
+    blocks: tl.tensor,
+    f0: tl.tensor,
+    c0: tl.tensor,
+    T: tl.tensor,
+    V: tl.constexpr,
+    C: tl.constexpr,
+    F: tl.constexpr,
+    STEP: tl.constexpr,
+    FIRST: tl.constexpr,
+    FB: tl.constexpr,
+    CB: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Offsets and mask of features as rows (sample, block, joint) and columns (frame, channel)."""
+    block = row // V
+    sample = block // blocks
+    first = (block - sample * blocks) * STEP + FIRST
+    column = tl.arange(0, FB * CB)
+    f, channel = f0 + column // CB, c0 + column % CB
+    where = (sample.to(tl.int64) * T + first) * (V * C) + (row - block * V) * C
+    frame = first[:, None] + f[None, :]
+    mask = (row < rows)[:, None] & ((f < F) & (channel < C))[None, :] & (frame >= 0) & (frame < T)
+    return x + where[:, None] + (f * (V * C) + channel)[None, :], mask
+
+
+@_jit
+def _band(
+    weight: tl.tensor,
+    f0: tl.tensor,
+    c0: tl.tensor,
+    o0: tl.tensor,
+    C: tl.constexpr,
+    O: tl.constexpr,
+    L: tl.constexpr,
+    TAP: tl.constexpr,
+    PER_F: tl.constexpr,
+    PER_J: tl.constexpr,
+    J: tl.constexpr,
+    JP: tl.constexpr,
+    FB: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Offsets and mask of taps as rows (frame in, channel in) and columns (frame out, channel out)."""
+    row, column = tl.arange(0, FB * CB), tl.arange(0, JP * OB)
+    f, channel = f0 + row // CB, c0 + row % CB
+    j, out = column // OB, o0 + column % OB
+    tap = (TAP + f * PER_F)[:, None] + (j * PER_J)[None, :]
+    mask = (tap >= 0) & (tap < L) & (channel < C)[:, None] & ((j < J) & (out < O))[None, :]
+    return weight + tap * (O * C) + channel[:, None] + (out * C)[None, :], mask
+
+
+@_jit
+def _dot(a: tl.tensor, b: tl.tensor, total: tl.tensor, DOT: tl.constexpr) -> tl.tensor:
+    """Add a product to `total`; with "wide" of float32, for devices without products of bfloat16."""
+    if DOT == "wide":
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
+    return tl.dot(a, b, total, input_precision=DOT)
+
+
+@_jit
+def convolve(
+    x: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    y: tl.tensor,
+    rows: tl.tensor,
+    blocks: tl.tensor,
+    T: tl.tensor,
+    U: tl.tensor,
+    V: tl.constexpr,
+    C: tl.constexpr,
+    O: tl.constexpr,
+    L: tl.constexpr,
+    F: tl.constexpr,
+    STEP: tl.constexpr,
+    FIRST: tl.constexpr,
+    TAP: tl.constexpr,
+    PER_F: tl.constexpr,
+    PER_J: tl.constexpr,
+    J: tl.constexpr,
+    JP: tl.constexpr,
+    FB: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+    BM: tl.constexpr,
+    BIAS: tl.constexpr,
+    DOT: tl.constexpr,
+) -> None:
+    """Outputs, or gradients in x without a bias."""
+    row, o0 = tl.program_id(0) * BM + tl.arange(0, BM), tl.program_id(1) * OB
+    total = tl.zeros((BM, JP * OB), tl.float32)
+    for c0 in range(0, C, CB):
+        for f0 in range(0, F, FB):
+            where, mask = _features(x, row, rows, blocks, f0, c0, T, V, C, F, STEP, FIRST, FB, CB)
+            features = tl.load(where, mask, 0.0)
+            where, mask = _band(weight, f0, c0, o0, C, O, L, TAP, PER_F, PER_J, J, JP, FB, CB, OB)
+            total = _dot(features, tl.load(where, mask, 0.0), total, DOT)
+    if BIAS:
+        out = o0 + tl.arange(0, JP * OB) % OB
+        total += tl.load(bias + out, out < O, 0.0).to(tl.float32)[None, :]
+    where, mask = _features(y, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
+    tl.store(where, total.to(y.dtype.element_ty), mask)
+
+
+@_jit
+def backward_weight(
+    upstream: tl.tensor,
+    x: tl.tensor,
+    sums: tl.tensor,
+    rows: tl.tensor,
+    blocks: tl.tensor,
+    T: tl.tensor,
+    U: tl.tensor,
+    V: tl.constexpr,
+    C: tl.constexpr,
+    O: tl.constexpr,
+    L: tl.constexpr,
+    F: tl.constexpr,
+    STEP: tl.constexpr,
+    FIRST: tl.constexpr,
+    TAP: tl.constexpr,
+    PER_F: tl.constexpr,
+    PER_J: tl.constexpr,
+    J: tl.constexpr,
+    JP: tl.constexpr,
+    FB: tl.constexpr,
+    CB: tl.constexpr,
+    OB: tl.constexpr,
+    BM: tl.constexpr,
+    DOT: tl.constexpr,
+) -> None:
+    """Gradients in weight (L, C, O) and bias (O), a row of both for each program and frame out of a block."""
+    groups = tl.cdiv(F, FB)
+    f0, c0, o0 = tl.program_id(1) % groups * FB, tl.program_id(1) // groups * CB, tl.program_id(2) * OB
+    of_weight, of_bias = tl.zeros((FB * CB, JP * OB), tl.float32), tl.zeros((16, JP * OB), tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(rows, BM), tl.num_programs(0)):
+        row = tile * BM + tl.arange(0, BM)
+        where, mask = _features(upstream, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
+        above = tl.load(where, mask, 0.0)
+        of_bias += tl.sum(tl.reshape(above.to(tl.float32), (BM // 16, 16, JP * OB)), 0)
+        where, mask = _features(x, row, rows, blocks, f0, c0, T, V, C, F, STEP, FIRST, FB, CB)
+        of_weight = _dot(tl.trans(tl.load(where, mask, 0.0)), above, of_weight, DOT)
+    inner, column = tl.arange(0, FB * CB), tl.arange(0, JP * OB)
+    f, channel = f0 + inner // CB, c0 + inner % CB
+    j, out = column // OB, o0 + column % OB
+    present = (j < J) & (out < O)
+    part = sums + (tl.program_id(0) * J + j) * (L * C * O + O) + out
+    tap = (TAP + f * PER_F)[:, None] + (j * PER_J)[None, :]
+    mask = (tap >= 0) & (tap < L) & (channel < C)[:, None] & present[None, :]
+    tl.store(part[None, :] + (tap * C + channel[:, None]) * O, of_weight, mask)
+    if tl.program_id(1) == 0:
+        tl.store(part + L * C * O, tl.sum(of_bias, 0), present)
