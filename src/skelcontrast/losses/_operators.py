@@ -1,5 +1,7 @@
 """The streaming twins as operators of torch, each one node for `torch.compile`, and their gradient in closed form."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -37,6 +39,24 @@ def streamed_context(
     return chunked_context(own, other, own_bank, other_bank, temperature)
 
 
+@torch.library.custom_op("skelcontrast::aimclr_terms", mutates_args=())
+def fused_terms(
+    views: Tensor,
+    positive: Tensor,
+    bank: Tensor,
+    log_partition: Tensor,
+    attended: Tensor,
+    neighbors: Tensor,
+    temperature: float,
+    positives: str,
+    form: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return contrast and D3M (N,) of views (G, N, D), and their gradients in the query and in the others."""
+    from skelcontrast.kernels.aimclr import triton_terms
+
+    return triton_terms(views, positive, bank, log_partition, attended, neighbors, temperature, positives, form)
+
+
 @streamed_read.register_fake
 def _(
     views: Tensor, _positive: Tensor, _bank: Tensor, _temperature: float, k: int, _twin: str
@@ -48,6 +68,22 @@ def _(
 @streamed_rows.register_fake
 def _(views: Tensor, _bank: Tensor, k: int, _twin: str) -> Tensor:
     return views.new_empty(*views.shape[:2], k, dtype=torch.int64)
+
+
+@fused_terms.register_fake
+def _(
+    views: Tensor,
+    _positive: Tensor,
+    _bank: Tensor,
+    _log_partition: Tensor,
+    _attended: Tensor,
+    _neighbors: Tensor,
+    _temperature: float,
+    _positives: str,
+    _form: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    N = views.shape[1]
+    return views.new_empty(N), views.new_empty(N), torch.empty_like(views, memory_format=torch.contiguous_format)
 
 
 @streamed_context.register_fake
@@ -80,3 +116,48 @@ class _Tied(torch.autograd.Function):
         scaled = of_log_partition[:, None] / ctx.temperature  # type: ignore[attr-defined]  # see forward
         attended: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
         return (None, None, *(gradient for one in attended for gradient in (scaled * one, None)))
+
+
+def aimclr_terms(
+    views: Sequence[Tensor],
+    positive: Tensor,
+    bank: Tensor,
+    *,
+    temperature: float,
+    k: int,
+    positives: str,
+    form: str,
+) -> tuple[Tensor, Tensor]:
+    """Return contrast and D3M (N,) of views that have the dtype to compute in, with their gradients in closed form."""
+    stacked = torch.stack([view.detach() for view in views])
+    reads = streamed_read(stacked, positive, bank, temperature, k, "triton")
+    contrast, d3m = _Terms.apply(stacked, positive, bank, *reads, temperature, positives, form, *views)  # type: ignore[no-untyped-call]  # torch's
+    return contrast, d3m
+
+
+class _Terms(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        stacked: Tensor,
+        positive: Tensor,
+        bank: Tensor,
+        log_partition: Tensor,
+        attended: Tensor,
+        neighbors: Tensor,
+        temperature: float,
+        positives: str,
+        form: str,
+        *_views: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        reads = log_partition, attended, neighbors
+        contrast, d3m, gradients = fused_terms(stacked, positive, bank, *reads, temperature, positives, form)
+        ctx.save_for_backward(gradients)
+        return contrast, d3m
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, of_contrast: Tensor, of_d3m: Tensor) -> tuple[Tensor | None, ...]:
+        (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
+        of_extremes = of_d3m[:, None] * gradients[1:]
+        return (*[None] * 9, of_contrast[:, None] * gradients[0], *of_extremes)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast.losses import _similarity
+from skelcontrast.losses._operators import aimclr_terms
 from skelcontrast.losses._similarity import Reduction
-from skelcontrast.losses.bank_read import Implementation, check_implementation, check_k, read_views
+from skelcontrast.losses.bank_read import Implementation, check_implementation, check_k, choose, count, read_views
 from skelcontrast.losses.d3m import Form, check_extremes, check_form, divergence
 from skelcontrast.losses.info_nce import surprise
 from skelcontrast.losses.nnm import Positives, check_positives, surprises
@@ -96,6 +97,18 @@ def aimclr_loss(
         check_k(owner, k, "bank", bank)
 
     views, k = [query, *extremes], k if mine else 0
+    dtype = _similarity.widest(positive, bank, *views)
+    if choose(owner, implementation, bank, queries=count(views), dtype=dtype, k=k) == "triton":
+        contrast, d3m = aimclr_terms(
+            [view.to(dtype) for view in views],
+            positive.detach().to(dtype),
+            bank.detach(),
+            temperature=temperature,
+            k=k,
+            positives=positives,
+            form=form,
+        )
+        return _terms(contrast, d3m if extremes else None, alpha, beta, reduction)
     reads = read_views(
         owner,
         views,
@@ -112,8 +125,14 @@ def aimclr_loss(
         contrast = surprises(query, positive, bank, neighbors, log_partition, temperature, positives)
     else:
         contrast = surprise(query, positive, log_partition, temperature)
+    divergences = divergence(query, extremes, reads, temperature, form) if extremes else None
+    return _terms(contrast, divergences, alpha, beta, reduction)
+
+
+def _terms(contrast: Tensor, d3m: Tensor | None, alpha: float, beta: float, reduction: Reduction) -> AimCLRTerms:
+    """Reduce and weigh the losses (N,)."""
     contrast = _similarity.reduce(contrast, reduction)
-    if not extremes:
+    if d3m is None:
         return AimCLRTerms(alpha * contrast, contrast, None)
-    d3m = _similarity.reduce(divergence(query, extremes, reads, temperature, form), reduction)
-    return AimCLRTerms(alpha * contrast + beta * d3m, contrast, d3m)
+    d3m = _similarity.reduce(d3m, reduction)
+    return AimCLRTerms(torch.add(alpha * contrast, d3m, alpha=beta), contrast, d3m)
