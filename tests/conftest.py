@@ -1,7 +1,9 @@
-"""Fixtures shared by every room: where golden numbers and real data lie, and seeded randomness."""
+"""Fixtures shared by every room: where golden numbers and real data lie, seeded randomness, and torch on CUDA."""
 
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,39 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _exact_float32() -> Iterator[None]:
+    """Compute with float32 as it is: on CUDA torch's convolutions take TF32 in its place unless told otherwise."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    from benchmarks.measure import full_precision
+
+    with full_precision():
+        yield
+
+
+@pytest.fixture
+def without_waiting() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which it is an error to wait for a CUDA device."""
+
+    def set_mode(mode: str) -> None:
+        with warnings.catch_warnings():
+            # Said whenever the mode is set. As an error it would come when the mode is set already, and leave it so.
+            warnings.filterwarnings("ignore", "Synchronization debug mode")
+            torch.cuda.set_sync_debug_mode(mode)
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        try:
+            set_mode("error")
+            yield
+        finally:
+            set_mode("default")
+
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 
 import pytest
@@ -167,7 +169,9 @@ def test_on_a_gpu(N: int, D: int, K: int, k: int, precision: str) -> None:
 @needs_cuda
 @pytest.mark.gpu
 @pytest.mark.parametrize("implementation", ["triton", "chunked"])
-def test_on_a_gpu_it_never_waits_and_can_be_captured(implementation: Implementation) -> None:
+def test_on_a_gpu_it_never_waits_and_can_be_captured(
+    implementation: Implementation, without_waiting: Callable[[], AbstractContextManager[None]]
+) -> None:
     drawn, positive, bank = draw(128, 128, 8192, 3)
     views = [view.requires_grad_() for view in drawn]
 
@@ -183,11 +187,8 @@ def test_on_a_gpu_it_never_waits_and_can_be_captured(implementation: Implementat
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with without_waiting():
         expected = step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     gradients = [view.grad.clone() for view in views if view.grad is not None]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
