@@ -43,8 +43,8 @@ bench: $(READY)  ## Measure speed, each operation after its own tests have passe
 
 gpu: $(READY)  ## On a machine with CUDA: the tests that need it, then the benchmarks into benchmarks/results/
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "make gpu: torch finds no CUDA device on this machine, so nothing was run")'
-	$(BIN)/python -m pytest -m gpu || [ $$? -eq 5 ]  # 5: no test asks for a GPU
-	$(BIN)/python -m benchmarks --out benchmarks/results
+	$(BIN)/python -m pytest -m gpu -n auto --maxprocesses 8 || [ $$? -eq 5 ]  # 5: no test asks for a GPU
+	$(BIN)/python -m benchmarks --gate gpu --out benchmarks/results
 	$(BIN)/python -m benchmarks.report
 
 clean:  ## Remove what the other targets made, .venv included

@@ -4,10 +4,12 @@ python -m benchmarks                          all of them, on the screen
 python -m benchmarks augment losses           some of them
 python -m benchmarks --quick                  all, small: whether they run, not how fast the library is
 python -m benchmarks losses -- --keys 65536   with arguments of its own
+python -m benchmarks --gate gpu               on CUDA: of the tests only those that need it
 python -m benchmarks --out benchmarks/results also into two files per operation, text and JSON, with machine and commit
 
 On a CPU torch has one thread unless `--threads` says otherwise: then what is timed is what the thread computed, which
-is steady on a machine that does other work. `python -m benchmarks.report` makes the tables and plots of the docs.
+is steady on a machine that does other work. What is about a CPU alone, or about CUDA, is measured there, and elsewhere
+only where it is named. `python -m benchmarks.report` makes the tables and plots of the docs.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from benchmarks.machine import ROOT, describe_machine, show, stem
 from benchmarks.registry import BENCHMARKS, Benchmark
 from skelcontrast._atomic import write_atomically
 
+ALL_TESTS, GPU_TESTS = "all tests", "GPU-marked tests"
 INSTALL = 'install the extra with: pip install -c constraints.txt -e ".[bench]"'
 
 
@@ -36,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--quick", action="store_true", help="small inputs and two repeats")
     parser.add_argument("--threads", type=int, default=1, help="threads for torch on a CPU (default 1)")
+    gates = "the tests that must pass first: all of an operation's, or on CUDA only the GPU-marked ones, if it has any"
+    parser.add_argument("--gate", choices=("all", "gpu"), default="all", help=gates)
     own, more = split(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(own)
     unknown = [name for name in args.names if name not in BENCHMARKS]
@@ -43,12 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no benchmark {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}")
     if more and len(args.names) != 1:
         parser.error("arguments after -- belong to one benchmark, so name it")
+    if args.gate == "gpu" and not torch.cuda.is_available():
+        parser.error("--gate gpu needs a CUDA device, without which these tests are skipped")
 
     machine = describe_machine(args.threads)
     print(show(machine))
-    runner = Runner(machine, args.out, args.threads)
-    failed = []
-    for name in args.names or BENCHMARKS:
+    runner = Runner(machine, args.out, args.threads, args.gate)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    here = [name for name, benchmark in BENCHMARKS.items() if benchmark.is_for(device)]
+    names, failed = args.names or here, []
+    for name in names:  # all tests first: measurements are then near each other in time
+        runner.gate(name, BENCHMARKS[name])
+    for name in names:
         benchmark = BENCHMARKS[name]
         if not runner.run(name, benchmark, [*benchmark.arguments, *(benchmark.quick if args.quick else ()), *more]):
             failed.append(name)
@@ -66,9 +77,9 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 class Runner:
     """Runs tests, each set once per call, and measurements behind them."""
 
-    def __init__(self, machine: dict[str, str], out: Path | None, threads: int) -> None:
-        self.machine, self.out = machine, out
-        self.passed: dict[str, bool] = {}
+    def __init__(self, machine: dict[str, str], out: Path | None, threads: int, gate: str = "all") -> None:
+        self.machine, self.out, self.gpu_gate = machine, out, gate == "gpu"
+        self.passed: dict[tuple[str, str], bool] = {}
         self.environment = dict(os.environ)
         self.in_parallel = ["-n", "auto", "--maxprocesses", "8"] if importlib.util.find_spec("xdist") else []
         if not torch.cuda.is_available():  # all threads of torch and of what lies below it
@@ -79,15 +90,16 @@ class Runner:
 
         Where a package that it needs is not installed, nothing is run, and that counts as well.
         """
-        absent = [package for package in benchmark.needs if importlib.util.find_spec(package) is None]
+        absent = absent_packages(benchmark)
         if absent:
             print(f"\n{name}: skipped, because {' and '.join(absent)} cannot be found; {INSTALL}")
             return True
-        print(f"\n{name}: tests", flush=True)
-        if not self.test(benchmark.tests):
-            print(f"{name}: not measured, because its tests did not pass")
+        gate = self.gate(name, benchmark)
+        if gate is None:
+            print(f"\n{name}: not measured, because its tests did not pass")
             return False
-        print(f"{name}: measuring", flush=True)
+        print(f"\n{name}: measuring, behind {gate}", flush=True)
+        machine = self.machine | {"gate": gate}
         with tempfile.TemporaryDirectory() as folder:
             numbers = Path(folder) / "numbers.json"
             measured = subprocess.run(  # noqa: S603  our own arguments
@@ -105,20 +117,51 @@ class Runner:
             if self.out is not None:
                 command = " ".join(["python -m", benchmark.module, *arguments])
                 result = json.loads(numbers.read_text(encoding="utf-8"))
-                kept: dict[str, object] = {"machine": self.machine, "command": command, "result": result}
-                write(self.out, name, self.machine, measured.stdout, kept)
+                kept: dict[str, object] = {"machine": machine, "command": command, "result": result}
+                write(self.out, name, machine, measured.stdout, kept)
         return True
 
-    def test(self, paths: Sequence[str]) -> bool:
-        """Run those of some tests that have not been run in this call; return whether all passed."""
-        for path in paths:
-            if path not in self.passed:
-                tests = [sys.executable, "-m", "pytest", "-q", "--no-header", *self.in_parallel, path]
-                code = subprocess.run(tests, cwd=ROOT, env=self.environment, check=False).returncode  # noqa: S603  our own arguments
-                self.passed[path] = code == 0
-            if not self.passed[path]:
+    def gate(self, name: str, benchmark: Benchmark) -> str | None:
+        """Run an operation's tests, all of them where none is GPU-marked; return which, `None` if one did not pass.
+
+        Those of an operation that will not be measured are not run.
+        """
+        marked = [path for path in benchmark.tests if self.gpu_gate and has_gpu_tests(ROOT / path)]
+        which = GPU_TESTS if marked else ALL_TESTS
+        if absent_packages(benchmark):
+            return None
+        return which if self.test(name, marked or benchmark.tests, which) else None
+
+    def test(self, name: str, paths: Sequence[str], which: str) -> bool:
+        """Run those of some tests that have not been run in this call; return whether all passed.
+
+        GPU-marked tests are few, so that starting takes longest: those of an operation are run together.
+        """
+        if not all(self.passed.get((path, which), True) for path in paths):
+            return False
+        new = [path for path in paths if (path, which) not in self.passed]
+        if new:
+            print(f"\n{name}: {which}", flush=True)
+        alone = [[path] for path in new]
+        for together in [new] if new and which == GPU_TESTS else alone:
+            options = [*self.in_parallel, *(["-m", "gpu"] if which == GPU_TESTS else [])]
+            tests = [sys.executable, "-m", "pytest", "-q", "--no-header", *options, *together]
+            code = subprocess.run(tests, cwd=ROOT, env=self.environment, check=False).returncode  # noqa: S603  our own arguments
+            self.passed |= {(path, which): code == 0 for path in together}
+            if code != 0:
                 return False
         return True
+
+
+def absent_packages(benchmark: Benchmark) -> list[str]:
+    """Return the packages that a benchmark needs and that are not installed."""
+    return [package for package in benchmark.needs if importlib.util.find_spec(package) is None]
+
+
+def has_gpu_tests(path: Path) -> bool:
+    """Tell whether a file of tests, or one of a folder, marks a test as needing a GPU."""
+    files = path.rglob("test_*.py") if path.is_dir() else [path]
+    return any("pytest.mark.gpu" in file.read_text(encoding="utf-8") for file in files)
 
 
 def write(out: Path, name: str, machine: dict[str, str], text: str, result: dict[str, object]) -> None:

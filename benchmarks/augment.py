@@ -1,33 +1,48 @@
 """Time the views of a batch against a plain NumPy loop of the same augmentations.
 
-python -m benchmarks.augment                       batch 128, (3, 50, 25, 2)
+python -m benchmarks.augment                       batch 128, (3, 50, 25, 2); on CUDA a batch of 4096 as well
 python -m benchmarks.augment --threads 1           on a busy CPU: counts time computed, not time passed
 python -m benchmarks.augment --json result.json    also as numbers in a file
 
 Both make their views of one float32 batch, one after the other in each repeat. Every sequence holds two bodies, the
 dearest case. The loop is the tests' oracle, and uses one thread of the CPU.
+
+On CUDA ours is timed as it is called and, "captured", as a CUDA graph. Beside the larger batch stands the loop's time
+of the smaller one, as many times as that fits.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from tests.reference.augment import extreme_view_loop, normal_view, view_loop
 
-from benchmarks.forms import table, whole_row
-from benchmarks.measure import Spread, Timing, interleaved, peak_memory, save
+from benchmarks.captured import REPLAYS, Captured
+from benchmarks.forms import Row, table, whole_row
+from benchmarks.measure import Spread, Timing, interleaved, peak_memory, save, show_number
 from skelcontrast import augment
 from skelcontrast.skeleton import NTU_RGBD_25
 
-LOOP, OURS = "NumPy loop", "skelcontrast"
+LOOP, OURS, CAPTURED = "NumPy loop", "skelcontrast", "skelcontrast, captured"
+LARGER = 32
+"""How much larger the second batch is on CUDA."""
+
+
+class View(NamedTuple):
+    """Both ways to make a view of a batch; ours draws from a generator."""
+
+    loop: Callable[[], object]
+    ours: Callable[[torch.Generator], object]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.augment", description="Speed of the views.")
     parser.add_argument("--batch", type=int, default=128, help="sequences in the batch")
     parser.add_argument("--frames", type=int, default=50, help="frames of each")
-    Timing.add_arguments(parser, repeats=30)
+    Timing.add_arguments(parser, repeats=10 if torch.cuda.is_available() else 30)
     args = parser.parse_args(argv)
     timing = Timing.of(args)
     settings = {"batch": args.batch, "frames": args.frames, **timing.settings()}
@@ -36,44 +51,67 @@ def main(argv: Sequence[str] | None = None) -> None:
     # As any training step does, make and drop something large: the C allocator then keeps freed memory for the next.
     large = torch.empty(7_000_000)
     del large
-    title = f"Views of ({args.batch}, 3, {args.frames}, 25, 2)"
-    print(f"\n{title}\n{'':50}{'us a sample (quartiles)':>28}{'least':>10}{'times faster (quartiles)':>30}")
-    rows = []
-    for view, forms in views(args.batch, args.frames, timing.device).items():
-        times = interleaved(forms, repeats=timing.repeats, device=timing.device, clock=timing.clock)
-        for form, seconds in times.items():
-            held = None if form == LOOP else peak_memory(forms[form], timing.device)
-            row = whole_row(view, form, seconds, times[LOOP], held)
-            rows.append(row)
-            micros, ratio = Spread.of(seconds), Spread(**row["times_faster"]["both"])
-            shown = f"{micros.show(1e6 / args.batch):>28}{micros.least * 1e6 / args.batch:>10.1f}{ratio.show():>30}"
-            print(f"{view + ', ' + form:50}{shown}")
-    save(args.json, {**settings, "tables": [table(title, "view", rows)]})
+    loops: dict[str, list[float]] = {}
+    tables = [measure(args.batch, args.frames, timing, loops)]
+    if timing.device.type == "cuda":
+        tables.append(measure(LARGER * args.batch, args.frames, timing, loops, times=LARGER))
+    save(args.json, {**settings, "tables": tables})
 
 
-def views(N: int, T: int, device: torch.device) -> dict[str, dict[str, Callable[[], object]]]:
+def measure(N: int, T: int, timing: Timing, loops: dict[str, list[float]], *, times: int = 1) -> dict[str, Any]:
+    """Measure every view; where a batch is some `times` one that the loop has been timed on, that is not done again."""
+    title, rows = f"Views of ({N}, 3, {T}, 25, 2)", list[Row]()
+    loop = LOOP if times == 1 else f"{LOOP}, {times} times {N // times}"
+    heads = f"{'us a sample (quartiles)':>28}{'least':>10}{'times faster (quartiles)':>30}{'samples a second':>20}"
+    print(f"\n{title}\n{'':50}{heads}")
+    for name, view in views(N, T, timing.device).items():
+        forms = forms_of(view, timing.device)
+        calls = {LOOP: view.loop, **forms} if times == 1 else forms
+        found = interleaved(calls, repeats=timing.repeats, device=timing.device, clock=timing.clock)
+        loops[name] = found.get(LOOP, loops.get(name, []))
+        seconds = {loop: [times * each for each in loops[name]], **{form: found[form] for form in forms}}
+        if CAPTURED in forms:
+            seconds[CAPTURED] = [each / REPLAYS for each in seconds[CAPTURED]]
+        for form, of in seconds.items():
+            held = peak_memory(forms[OURS], timing.device) if form == OURS else None
+            rows.append(whole_row(name, form, of, seconds[loop], held))
+            micros, ratio = Spread.of(of), Spread(**rows[-1]["times_faster"]["both"])
+            shown = f"{micros.show(1e6 / N):>28}{micros.least * 1e6 / N:>10.3g}{ratio.show():>30}"
+            print(f"{name + ', ' + form:50}{shown}{show_number(N / micros.median):>20}")
+    return table(title, "view", rows)
+
+
+def forms_of(view: View, device: torch.device) -> dict[str, Callable[[], object]]:
+    """Return ours as it is called, and on CUDA as a graph, each with a generator of its own."""
+    forms: dict[str, Callable[[], object]] = {OURS: partial(view.ours, torch.Generator(device).manual_seed(0))}
+    if device.type == "cuda":
+        generator = torch.Generator(device).manual_seed(0)
+        forms[CAPTURED] = Captured(CAPTURED, partial(view.ours, generator), generator)
+    return forms
+
+
+def views(N: int, T: int, device: torch.device) -> dict[str, View]:
     """Return both ways to make each view, and all of a training step."""
     x = torch.randn(N, 3, T, 25, 2, generator=torch.Generator().manual_seed(0))
-    array, rng = x.numpy(), np.random.default_rng(0)
-    moved, generator = x.to(device), torch.Generator(device).manual_seed(0)
+    array, rng, moved = x.numpy(), np.random.default_rng(0), x.to(device)
     extreme, normal = augment.extreme(NTU_RGBD_25), augment.normal()
     three = augment.Views(normal, normal, extreme)
     return {
-        "extreme view": {
-            LOOP: lambda: extreme_view_loop(array, NTU_RGBD_25.mirror, rng),
-            OURS: lambda: extreme(moved, generator),
-        },
-        "normal view": {
-            LOOP: lambda: view_loop(array, lambda sequence: normal_view(sequence, rng)),
-            OURS: lambda: normal(moved, generator),
-        },
-        "two normal views and the extreme one": {
-            LOOP: lambda: [
+        "extreme view": View(
+            lambda: extreme_view_loop(array, NTU_RGBD_25.mirror, rng),
+            lambda generator: extreme(moved, generator),
+        ),
+        "normal view": View(
+            lambda: view_loop(array, lambda sequence: normal_view(sequence, rng)),
+            lambda generator: normal(moved, generator),
+        ),
+        "two normal views and the extreme one": View(
+            lambda: [
                 *(view_loop(array, lambda sequence: normal_view(sequence, rng)) for _ in range(2)),
                 extreme_view_loop(array, NTU_RGBD_25.mirror, rng),
             ],
-            OURS: lambda: three(moved, generator),
-        },
+            lambda generator: three(moved, generator),
+        ),
     }
 
 

@@ -12,6 +12,9 @@ memory, with the steps of `benchmarks.step`.
   the loss is read at every step.
 - skelcontrast: `SkeletonLoader` takes whole batches; on CUDA the clips lie on the device.
 - captured, on CUDA only: the same from batches that lie on the device, with the step as a CUDA graph.
+- compiled and captured, on CUDA only: with embeddings and loss under `torch.compile` besides.
+- views given, on CUDA only: the released form's steps alone, on one batch of views, as where worker processes read and
+  augment in time.
 
 Time is that of the whole epoch. On a CPU what the released code gives to worker processes is counted as well.
 """
@@ -21,6 +24,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,8 @@ from benchmarks.forms import Row, print_head, print_row, table, whole_row
 from benchmarks.measure import Timing, interleaved, peak_memory, save
 from benchmarks.step_forms import (
     CAPTURED,
+    COMPILED,
+    GIVEN,
     NTU_60_CLIPS,
     OURS,
     RELEASED,
@@ -109,23 +115,31 @@ def make_epochs(
 
     epochs: dict[str, Callable[[], object]] = {RELEASED: released, OURS: ours}
     if device.type == "cuda":
-        take = captured_step(copy.deepcopy(model), torch.from_numpy(clips[:batch].copy()), autocast, generator)
+        first = torch.from_numpy(clips[:batch].copy())
+        views = views_of_released(first, device, rng)
 
-        def captured() -> None:
+        def given() -> None:
+            for _ in range(len(one_by_one)):
+                trains[RELEASED](views, no_lap, autocast)
+
+        def captured(take: Callable[[Tensor, torch.Generator], object]) -> None:
             for x in loader:
                 take(x.x, x.generator)
 
-        epochs[CAPTURED] = captured
+        epochs[GIVEN] = given
+        for name in (CAPTURED, COMPILED):
+            take = captured_step(copy.deepcopy(model), first, autocast, generator, compiled=name == COMPILED)
+            epochs[name] = partial(captured, take)
     return epochs
 
 
 def measure(epochs: dict[str, Callable[[], object]], title: str, timing: Timing) -> list[Row]:
-    """Time epochs in turn and print them; memory is that of one more."""
+    """Time epochs in turn and print them; memory, on CUDA, is that of one more."""
     times = interleaved(epochs, repeats=timing.repeats, warmup=0, device=timing.device, clock=timing.clock)
     print_head(title)
     rows = []
     for name, epoch in epochs.items():
-        held = peak_memory(epoch, timing.device) if timing.device.type == "cuda" else None
+        held = peak_memory(epoch, timing.device, warm=True) if timing.device.type == "cuda" else None
         rows.append(whole_row("epoch", name, times[name], times[RELEASED], held))
         print_row(rows[-1], is_first=name == RELEASED)
     return rows

@@ -1,5 +1,8 @@
 """Forms of one operation, timed in turn: forward, backward and both, beside a baseline of equal numbers.
 
+On CUDA every form is captured as a graph, forward and both, and backward is the difference; beside that stands both as
+it is launched one operation after the other.
+
 What is measured becomes rows of a table, and a benchmark's result is a list of such tables, which `benchmarks.report`
 renders. A row holds its case and form, how often the case counts, the spread of seconds and of the ratio to the first
 form per part, peak bytes, and the share of the machine's limit where the work is known.
@@ -12,10 +15,26 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Limits, Spread, Timing, Work, interleaved, peak_memory, show_bytes, speedup
+from benchmarks.measure import (
+    Limits,
+    Spread,
+    Timing,
+    Work,
+    full_precision,
+    interleaved,
+    peak_memory,
+    show_bytes,
+    show_number,
+    speedup,
+)
 
-PARTS = ("forward", "backward", "both")
+LAUNCHED = "launched"
+PARTS = ("forward", "backward", "both", LAUNCHED)
+LEAST = 1e-7
+"""Seconds of the shortest backward, which the difference of two noisy times could put below zero."""
 Row: TypeAlias = dict[str, Any]
+Times: TypeAlias = dict[str, list[float]]
+"""Seconds of every repeat, by part."""
 
 
 class Form(NamedTuple):
@@ -42,6 +61,10 @@ class Form(NamedTuple):
         out = call(*inputs)
         upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
         return cls(call, inputs, upstream.contiguous(memory_format=memory_format))
+
+    def forward(self) -> Tensor:
+        """Go forward, keep what backward would need as long as that takes, and return the values."""
+        return self.call(*self.inputs).detach()
 
     def both(self) -> tuple[Tensor, ...]:
         """Go forward and backward; return values and gradients."""
@@ -70,12 +93,11 @@ def measure_forms(
     times = _time_parts(forms, timing)
     baseline, rows = next(iter(forms)), []
     for name, parts in times.items():
-        seconds = {part: Spread.of(values)._asdict() for part, values in parts.items()}
-        ratios = {part: speedup(times[baseline][part], values)._asdict() for part, values in parts.items()}
-        row: Row = {"case": case, "count": count, "form": name, "seconds": seconds, "times_faster": ratios}
-        row["bytes"] = peak_memory(forms[name].both, timing.device)
+        row = part_row(case, name, parts, times[baseline], peak_memory(forms[name].both, timing.device))
+        row["count"] = count
         if bound is not None:
-            row |= {**bound.work._asdict(), "share": bound.limits.share(bound.work, seconds["both"]["median"])}
+            share = bound.limits.share(bound.work, row["seconds"]["both"]["median"])
+            row |= {**bound.work._asdict(), "share": share}
         rows.append(row)
         print_row(row, is_first=name == baseline)
     return rows
@@ -83,8 +105,29 @@ def measure_forms(
 
 def whole_row(case: str, form: str, seconds: Sequence[float], baseline: Sequence[float], held: int | None) -> Row:
     """Return the row of something that has no parts; where memory was not measured it is `None`."""
-    spread, ratio = Spread.of(seconds)._asdict(), speedup(baseline, seconds)._asdict()
-    return {"case": case, "form": form, "seconds": {"both": spread}, "times_faster": {"both": ratio}, "bytes": held}
+    return part_row(case, form, {"both": seconds}, {"both": baseline}, held)
+
+
+def part_row(
+    case: str,
+    form: str,
+    parts: Mapping[str, Sequence[float]],
+    baseline: Mapping[str, Sequence[float]],
+    held: int | None,
+) -> Row:
+    """Return the row of something that has parts."""
+    seconds = {part: Spread.of(values)._asdict() for part, values in parts.items()}
+    ratios = {part: speedup(baseline[part], values)._asdict() for part, values in parts.items()}
+    return {"case": case, "form": form, "seconds": seconds, "times_faster": ratios, "bytes": held}
+
+
+def time_calls(calls: Mapping[str, Callable[[], object]], timing: Timing, *, warmup: int = 2) -> dict[str, Times]:
+    """Time what has no parts in turn: "both", and on CUDA, where that is captured, "launched" as well."""
+    on_cuda = timing.device.type == "cuda"
+    how: dict[str, Any] = {"repeats": timing.repeats, "warmup": warmup, "device": timing.device, "clock": timing.clock}
+    times = interleaved(calls, captured=on_cuda, **how)
+    launched = interleaved(calls, **how) if on_cuda else {}
+    return {name: {"both": times[name]} | ({LAUNCHED: launched[name]} if on_cuda else {}) for name in calls}
 
 
 def table(title: str, case: str, rows: Sequence[Row], **more: object) -> dict[str, Any]:
@@ -94,20 +137,24 @@ def table(title: str, case: str, rows: Sequence[Row], **more: object) -> dict[st
 
 def print_head(title: str) -> None:
     """Print a title and the names of the columns of `print_row`."""
-    head = "".join(f"{part:>12}" for part in PARTS)
-    print(f"\n{title}\n{'':26}{'times':>6}  {'form':24}{'ms, both (quartiles)':>26}{head}{'memory':>12}{'share':>8}")
+    head = "".join(f"{part:>12}" for part in PARTS[:3])
+    print(f"\n{title}\n{'':26}{'times':>6}  {'form':36}{'ms, both (quartiles)':>26}{head}{'memory':>12}{'share':>8}")
 
 
 def print_row(row: Row, *, is_first: bool) -> None:
     """Print times, ratios to the first form, memory and the share of the limit; the case in its first row."""
     title = f"{row['case']:26}{row.get('count', 1):>6}" if is_first else " " * 32
     ratios = "".join(
-        f"{row['times_faster'][p]['median']:>10.2f} x" if p in row["times_faster"] else " " * 12 for p in PARTS
+        f"{row['times_faster'][p]['median']:>10.2f} x" if p in row["times_faster"] else " " * 12 for p in PARTS[:3]
     )
     share = f"{row['share']:>8.0%}" if "share" in row else ""
     seconds = Spread(**row["seconds"]["both"]).show(1e3)
     held = "" if row["bytes"] is None else show_bytes(row["bytes"])
-    print(f"{title}  {row['form']:24}{seconds:>26}{ratios}{held:>12}{share}", flush=True)
+    launched = ""
+    if LAUNCHED in row["seconds"]:
+        alone, ratio = (row[of][LAUNCHED]["median"] for of in ("seconds", "times_faster"))
+        launched = f"  launched one by one {show_number(1e3 * alone)} ms, {ratio:.2f} x"
+    print(f"{title}  {row['form']:36}{seconds:>26}{ratios}{held:>12}{share}{launched}", flush=True)
 
 
 def geometric_mean(found: Sequence[Row], form: str, part: str) -> float:
@@ -118,17 +165,37 @@ def geometric_mean(found: Sequence[Row], form: str, part: str) -> float:
 
 
 def check_that_numbers_agree(forms: Mapping[str, Form], tolerance: float = 1e-4) -> None:
-    """Stop where a form's values or gradients are others than the first form's."""
-    expected = next(iter(forms.values())).both()
+    """Stop where a form's values or gradients are others than the first form's, in full precision."""
+    with full_precision():
+        expected = next(iter(forms.values())).both()
+        for name, form in forms.items():
+            for one, two in zip(form.both(), expected, strict=True):
+                error = ((one - two).norm() / two.norm()).item()
+                if not error < tolerance:
+                    raise ArithmeticError(f"{name} differs from {next(iter(forms))} by {error:.1e}")
+
+
+def _time_parts(forms: Mapping[str, Form], timing: Timing) -> dict[str, Times]:
+    """Time forward and backward of every form in turn."""
+    return _time_graphs(forms, timing) if timing.device.type == "cuda" else _time_one_by_one(forms, timing)
+
+
+def _time_graphs(forms: Mapping[str, Form], timing: Timing) -> dict[str, Times]:
+    graphs: dict[str, Callable[[], object]] = {}
     for name, form in forms.items():
-        for one, two in zip(form.both(), expected, strict=True):
-            error = ((one - two).norm() / two.norm()).item()
-            if not error < tolerance:
-                raise ArithmeticError(f"{name} differs from {next(iter(forms))} by {error:.1e}")
+        graphs[f"{name}, forward"], graphs[f"{name}, both"] = form.forward, form.both
+    how: dict[str, Any] = {"repeats": timing.repeats, "device": timing.device, "clock": timing.clock}
+    times = interleaved(graphs, captured=True, **how)
+    launched = interleaved({name: form.both for name, form in forms.items()}, **how)
+    found = {}
+    for name in forms:
+        forward, both = times[f"{name}, forward"], times[f"{name}, both"]
+        backward = [max(b - a, LEAST) for a, b in zip(forward, both, strict=True)]
+        found[name] = {"forward": forward, "backward": backward, "both": both, LAUNCHED: launched[name]}
+    return found
 
 
-def _time_parts(forms: Mapping[str, Form], timing: Timing) -> dict[str, dict[str, list[float]]]:
-    """Time forward and backward of every form in turn; seconds."""
+def _time_one_by_one(forms: Mapping[str, Form], timing: Timing) -> dict[str, Times]:
     steps: dict[str, Callable[[], object]] = {}
     outputs: dict[str, Tensor] = {}
     for name, form in forms.items():

@@ -5,7 +5,8 @@ python -m benchmarks.graph_conv_rules --threads 1          on a busy CPU: counts
 python -m benchmarks.graph_conv_rules --json result.json   also as numbers in a file
 
 The blocked form is the baseline: the dense product beside it for small layers, project-first for layers that narrow,
-and the blocked form itself with other sizes of its blocks. Float32, forward and backward, channels-last.
+and the blocked form itself with other sizes of its blocks. Float32, forward and backward, channels-last. The blocked
+form is a CPU's, so all of it is measured there.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bodies", type=int, default=64, help="sequences in the batch")
     parser.add_argument("--frames", type=int, default=25, help="frames of each")
     Timing.add_arguments(parser, repeats=9)
+    parser.set_defaults(device="cpu")
     args = parser.parse_args(argv)
     timing = Timing.of(args)
 

@@ -17,12 +17,16 @@ bank holds keys as they come and is normalised in every call. It lists all N x K
 every positive beside every pair, N x N x K numbers at a time; so it runs only where that fits into `--most` GiB.
 Its SupConLoss, which with one positive is the same loss, makes (N, K) only, and is measured as well.
 
+On CUDA all steps are launched operation by operation, because both libraries read numbers back to the host in every
+step (lightly the bank's pointer), which no CUDA graph can hold. Ours can, and has a captured row of its own.
+
 Every step's loss is first held against a plain form of what is said above, in two steps on the same keys.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
@@ -31,12 +35,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.captured import Captured
 from benchmarks.forms import Row, print_head, print_row, table, whole_row
-from benchmarks.measure import Timing, interleaved, peak_memory, save
+from benchmarks.measure import Timing, full_precision, interleaved, peak_memory, save
 from skelcontrast.losses import info_nce
 from skelcontrast.memory import MemoryQueue
 
-OURS, LIGHTLY = "skelcontrast", "lightly"
+OURS, CAPTURED, LIGHTLY = "skelcontrast", "skelcontrast, captured", "lightly"
 NTXENT, SUPCON = "pytorch-metric-learning, NTXentLoss", "pytorch-metric-learning, SupConLoss"
 KEYS_FIRST = (NTXENT, SUPCON)
 """Where a batch's keys are in the bank before its queries are compared with it."""
@@ -75,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows, losses = list[Row](), {}
     for K in args.keys:
         problem = draw(args.batch, args.dim, K, timing.device)
-        found = {name: make for name, make in steps(*libraries).items() if fits(name, problem, args.most)}
+        made = steps(*libraries, on_cuda=timing.device.type == "cuda")
+        found = {name: make for name, make in made.items() if fits(name, problem, args.most)}
         losses[K] = check_losses(problem, found)
         rows += measure(problem, found, timing)
     result = table("InfoNCE against a bank: loss, gradient and update", "bank", rows, losses=losses)
@@ -134,20 +140,40 @@ def draw(N: int, D: int, K: int, device: torch.device) -> Problem:
     return Problem(embeddings.to(device).requires_grad_(), keys.to(device), bank.to(device))
 
 
-def steps(lightly_loss: Any, metric_losses: Any) -> dict[str, Callable[[Problem], Step]]:  # noqa: ANN401  optional
+def ours(problem: Problem) -> Step:
+    """Return our step on a bank that it fills."""
+    return partial(_step, _filled(problem), problem)
+
+
+def ours_captured(problem: Problem) -> Step:
+    """Return our step as a CUDA graph; what it enqueued to be captured is taken back."""
+    queue = _filled(problem)
+    before = {name: value.clone() for name, value in queue.state_dict().items()}
+    graph = Captured(CAPTURED, partial(_step, queue, problem))
+    queue.load_state_dict(before)
+
+    def replay() -> tuple[Tensor, Tensor]:
+        graph.replay()
+        return graph.result
+
+    return replay
+
+
+def _filled(problem: Problem) -> MemoryQueue:
+    queue = MemoryQueue(*problem.bank.shape).to(problem.bank.device)
+    queue.enqueue(problem.bank)
+    return queue
+
+
+def _step(queue: MemoryQueue, problem: Problem) -> tuple[Tensor, Tensor]:
+    query, key = F.normalize(problem.embeddings, dim=1), F.normalize(problem.keys, dim=1)
+    found = differentiated(info_nce(query, key, queue.keys, temperature=TEMPERATURE), problem)
+    queue.enqueue(key)
+    return found
+
+
+def steps(lightly_loss: Any, metric_losses: Any, *, on_cuda: bool = False) -> dict[str, Callable[[Problem], Step]]:  # noqa: ANN401  optional
     """Return for every library the function that fills a bank and gives the step."""
-
-    def ours(problem: Problem) -> Step:
-        queue = MemoryQueue(*problem.bank.shape).to(problem.bank.device)
-        queue.enqueue(problem.bank)
-
-        def step() -> tuple[Tensor, Tensor]:
-            query, key = F.normalize(problem.embeddings, dim=1), F.normalize(problem.keys, dim=1)
-            found = differentiated(info_nce(query, key, queue.keys, temperature=TEMPERATURE), problem)
-            queue.enqueue(key)
-            return found
-
-        return step
 
     def lightly(problem: Problem) -> Step:
         loss = lightly_loss(temperature=TEMPERATURE, memory_bank_size=tuple(problem.bank.shape))
@@ -173,7 +199,8 @@ def steps(lightly_loss: Any, metric_losses: Any) -> dict[str, Callable[[Problem]
 
         return make
 
-    return {LIGHTLY: lightly, OURS: ours, SUPCON: metric_learning("SupConLoss"), NTXENT: metric_learning("NTXentLoss")}
+    theirs = {SUPCON: metric_learning("SupConLoss"), NTXENT: metric_learning("NTXentLoss")}
+    return {LIGHTLY: lightly, OURS: ours, **({CAPTURED: ours_captured} if on_cuda else {}), **theirs}
 
 
 def differentiated(loss: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -205,12 +232,14 @@ def plain_losses(problem: Problem, *, keys_first: bool, count: int = 2) -> list[
 
 def check_losses(problem: Problem, found: dict[str, Callable[[Problem], Step]]) -> dict[str, list[float]]:
     """Stop where a library's losses are others than the plain form's to 1e-4, and print them."""
-    plain = {first: plain_losses(problem, keys_first=first) for first in (False, True)}
     losses = {}
     print(f"\n{len(problem.bank)} keys, losses of two steps:")
-    for name, make in found.items():
-        step = make(problem)
-        losses[name] = [step()[0].item() for _ in plain[False]]
+    with full_precision():
+        plain = {first: plain_losses(problem, keys_first=first) for first in (False, True)}
+        for name, make in found.items():
+            step = make(problem)
+            losses[name] = [step()[0].item() for _ in plain[False]]
+    for name in found:
         torch.testing.assert_close(losses[name], plain[name in KEYS_FIRST], rtol=1e-4, atol=1e-5)
         print(f"{name:38}" + "".join(f"{loss:12.5f}" for loss in losses[name]))
     return losses

@@ -16,8 +16,8 @@ import torch
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
-from benchmarks.forms import Row, print_head, print_row, table, whole_row
-from benchmarks.measure import Timing, interleaved, peak_memory, save
+from benchmarks.forms import Row, part_row, print_head, print_row, table, time_calls
+from benchmarks.measure import Timing, peak_memory, save
 from skelcontrast.losses import _chunked_read, aimclr_loss, cross_stream, info_nce
 from skelcontrast.losses.bank_read import Implementation
 
@@ -111,10 +111,10 @@ def draw(N: int, K: int, streams: int, timing: Timing) -> tuple[list[Tensor], li
 
 def measure(case: str, calls: Mapping[Any, Call], timing: Timing) -> list[Row]:
     """Time calls beside each other, and print and return them with their memory."""
-    times = interleaved(calls, repeats=timing.repeats, device=timing.device, clock=timing.clock)
+    times = time_calls(calls, timing)
     baseline, rows = next(iter(calls)), []
     for name, call in calls.items():
-        rows.append(whole_row(case, name, times[name], times[baseline], peak_memory(call, timing.device)))
+        rows.append(part_row(case, name, times[name], times[baseline], peak_memory(call, timing.device)))
         print_row(rows[-1], is_first=name == baseline)
     return rows
 

@@ -1,7 +1,8 @@
 """What benchmarks share: timing candidates beside each other, peak memory, and the limits of the machine.
 
 Candidates take turns within every repeat, so that whatever else the machine does meets all of them, and a ratio is
-taken within a repeat before its median over the repeats.
+taken within a repeat before its median over the repeats. On CUDA they are captured as graphs where they can be, so that
+the device's time is measured and not that of launching one operation after the other.
 """
 
 import argparse
@@ -9,16 +10,27 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.captured import REPLAYS, Captured
+
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says at every start and stop that it does so
 Clock: TypeAlias = Literal["wall", "cpu"]
 """Time that passed, or time that the calling thread computed, which with one thread is steady on a busy machine."""
+Precision: TypeAlias = Literal["default", "highest", "tf32"]
+"""Where float32 is rounded to TF32 on CUDA: in convolutions, as torch does unasked; nowhere; in all products."""
+_TF32: dict[Precision, tuple[str, bool]] = {
+    "default": ("highest", True),
+    "highest": ("highest", False),
+    "tf32": ("high", True),
+}
+"""torch's two settings, of matrix products and of convolutions."""
 
 
 class Timing(NamedTuple):
@@ -27,6 +39,7 @@ class Timing(NamedTuple):
     repeats: int
     device: torch.device
     clock: Clock
+    precision: Precision = "default"
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser, *, repeats: int) -> None:
@@ -36,20 +49,25 @@ class Timing(NamedTuple):
         parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         clock = "time passed, or computed (default on a CPU with one thread)"
         parser.add_argument("--clock", choices=("wall", "cpu"), help=clock)
+        precision = "on CUDA, TF32 in place of float32: in convolutions (torch's default), nowhere, or in all products"
+        parser.add_argument("--precision", choices=tuple(_TF32), default="default", help=precision)
         parser.add_argument("--json", type=Path, help="file for the numbers")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Timing":
-        """Read the arguments, and give torch its threads."""
+        """Read the arguments, and give torch its threads and, on CUDA, its precision."""
         torch.set_num_threads(args.threads)
         device = torch.device(args.device)
+        if device.type == "cuda":
+            _set_tf32(*_TF32[args.precision])
         alone = args.threads == 1 and device.type == "cpu"
-        return cls(args.repeats, device, args.clock or ("cpu" if alone else "wall"))
+        return cls(args.repeats, device, args.clock or ("cpu" if alone else "wall"), args.precision)
 
     def settings(self) -> dict[str, Any]:
         """Say how it was timed, for the result."""
-        threads = torch.get_num_threads()
-        return {"repeats": self.repeats, "threads": threads, "device": self.device.type, "clock": self.clock}
+        said: dict[str, Any] = {"repeats": self.repeats, "threads": torch.get_num_threads()}
+        said |= {"device": self.device.type, "clock": self.clock}
+        return said | ({"precision": self.precision} if self.device.type == "cuda" else {})
 
 
 class Work(NamedTuple):
@@ -67,11 +85,12 @@ class Limits(NamedTuple):
 
     @classmethod
     def measure(cls, timing: Timing, dtype: torch.dtype = torch.float32) -> "Limits":
-        """Copy what no cache holds, and multiply large square matrices with torch."""
+        """Copy what no cache holds, and multiply large square matrices with torch, in the precision that is set."""
         source = torch.randn(2**26, device=timing.device)
         target = torch.empty_like(source)
         copies = {"copy": lambda: target.copy_(source)}
-        times = interleaved(copies, repeats=9, device=timing.device, clock=timing.clock)["copy"]
+        captured = timing.device.type == "cuda"
+        times = interleaved(copies, repeats=9, device=timing.device, clock=timing.clock, captured=captured)["copy"]
         rate = 2 * source.nbytes / Spread.of(times).median
         size = 1024 if timing.device.type == "cpu" else 8192
         shape = (size, size, size)
@@ -83,8 +102,8 @@ class Limits(NamedTuple):
 
     def show(self) -> str:
         """Write both rates."""
-        copy, matrix = self.copy_bytes_per_second / 1e9, self.matrix_flops_per_second / 1e9
-        return f"limits: a copy moves {copy:.4g} GB/s, read and written; a large product runs at {matrix:.4g} GFLOP/s"
+        copy, matrix = (show_number(rate / 1e9) for rate in self)
+        return f"limits: a copy moves {copy} GB/s, read and written; a large product runs at {matrix} GFLOP/s"
 
 
 class Spread(NamedTuple):
@@ -114,14 +133,21 @@ def interleaved(
     warmup: int = 2,
     device: torch.device | None = None,
     clock: Clock = "wall",
+    captured: bool = False,
 ) -> dict[str, list[float]]:
-    """Time every candidate once per repeat, after some rounds to warm up; seconds."""
+    """Time every candidate once per repeat, after some rounds to warm up; seconds.
+
+    Captured, on CUDA alone, each is a graph of itself, and its time in a repeat is the mean of a few replays.
+    """
+    runs = REPLAYS if captured else 1
+    if captured:
+        candidates = {name: Captured(name, candidate) for name, candidate in candidates.items()}
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for repeat in range(warmup + repeats):
         for name, candidate in candidates.items():
             seconds = _time_one(candidate, device or torch.device("cpu"), clock)
             if repeat >= warmup:
-                times[name].append(seconds)
+                times[name].append(seconds / runs)
     return times
 
 
@@ -130,13 +156,14 @@ def speedup(base: Sequence[float], ours: Sequence[float]) -> Spread:
     return Spread.of([slow / fast for slow, fast in zip(base, ours, strict=True)])
 
 
-def peak_memory(function: Callable[[], object], device: torch.device | None = None) -> int:
+def peak_memory(function: Callable[[], object], device: torch.device | None = None, *, warm: bool = False) -> int:
     """Return the most bytes that torch held at one time during a call, beyond those it held before.
 
-    The second of two calls is measured, so that what a first call sets up does not count. On a CPU the allocations are
-    those that torch's allocator reports; libraries below it are not seen.
+    The second of two calls is measured, so that what a first call sets up does not count; of something that is warm,
+    the first. On a CPU the allocations are those that torch's allocator reports; libraries below it are not seen.
     """
-    function()
+    if not warm:
+        function()
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -167,8 +194,20 @@ def matrix_rate(
     """Return the floating-point operations per second of torch's own product of this shape, its best repeat."""
     a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
     out = torch.empty(rows, columns, device=device, dtype=dtype)
-    times = interleaved({"product": lambda: torch.mm(a, b, out=out)}, repeats=repeats, device=device, clock=clock)
+    products, captured = {"product": lambda: torch.mm(a, b, out=out)}, device.type == "cuda"
+    times = interleaved(products, repeats=repeats, device=device, clock=clock, captured=captured)
     return 2 * rows * inner * columns / min(times["product"])
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute with float32 as it is, on CUDA too."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    _set_tf32(*_TF32["highest"])
+    try:
+        yield
+    finally:
+        _set_tf32(*before)
 
 
 def save(path: Path | None, result: object) -> None:
@@ -185,6 +224,12 @@ def show_number(value: float) -> str:
 def show_bytes(count: float) -> str:
     """Write a number of bytes in MiB."""
     return f"{count / 2**20:.1f} MiB"
+
+
+def _set_tf32(products: str, convolutions: bool) -> None:
+    # The older of torch's settings: every version has them, and the newer ones refuse to be mixed with them.
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def _time_one(candidate: Callable[[], object], device: torch.device, clock: Clock) -> float:

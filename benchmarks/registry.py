@@ -1,6 +1,6 @@
 """What is measured: per operation the module that does it, the tests that must pass first, and what it needs."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -23,6 +23,12 @@ class Benchmark(NamedTuple):
     """Given with ``--quick``: less of the same, in seconds."""
     needs: tuple[str, ...] = ()
     """Packages of the extra `bench`."""
+    only: Literal["cpu", "cuda"] | None = None
+    """What alone it tells something about; elsewhere it is measured only where it is named."""
+
+    def is_for(self, device: str) -> bool:
+        """Tell whether it belongs to all benchmarks of a machine whose torch computes on `device`."""
+        return self.only in (None, device)
 
 
 _BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py")
@@ -34,6 +40,11 @@ _FEW = ("--repeats", "2")
 def _on_cpu(*arguments: str) -> tuple[str, ...]:
     """Return arguments that keep all benchmarks together below half an hour on a CPU, nothing where there is CUDA."""
     return () if torch.cuda.is_available() else arguments
+
+
+def _on_cuda(*arguments: str) -> tuple[str, ...]:
+    """Return arguments that keep all benchmarks together at some minutes on CUDA, nothing on a CPU."""
+    return arguments if torch.cuda.is_available() else ()
 
 
 _SHORT_AXES = (
@@ -53,11 +64,20 @@ BENCHMARKS = {
         _on_cpu("--repeats", "5", "--encoder-batch", "32", "--orders"),
         quick=(*_FEW, "--batch", "8", "--encoder-batch", "4"),
     ),
+    "graph_conv_bf16": Benchmark(
+        "Encoder, layer by layer, bfloat16",
+        "benchmarks.graph_conv",
+        _GRAPH_CONV,
+        ("--bf16", *_on_cpu("--repeats", "2", "--encoder-batch", "4", "--batch", "4", "--orders")),
+        quick=(*_FEW, "--batch", "8", "--encoder-batch", "4"),
+        only="cuda",
+    ),
     "graph_conv_rules": Benchmark(
         "How a graph convolution is computed",
         "benchmarks.graph_conv_rules",
         _GRAPH_CONV,
         quick=(*_FEW, "--bodies", "8"),
+        only="cpu",
     ),
     "scaling": Benchmark(
         "Growth with K, N, T and V",
@@ -80,7 +100,7 @@ BENCHMARKS = {
         "One epoch",
         "benchmarks.epoch",
         (*_STEP, "tests/data/test_loader.py", "tests/data/test_dataset.py"),
-        _on_cpu("--clips", "128", "--batch", "64"),
+        (*_on_cpu("--clips", "128", "--batch", "64"), *_on_cuda("--clips", "5120")),
         quick=("--clips", "16", "--batch", "8"),
     ),
     "evaluation": Benchmark(
@@ -89,12 +109,14 @@ BENCHMARKS = {
         ("tests/evaluation",),
         _on_cpu("--seeds", "1"),
         quick=("--train", "2000", "--test", "1000", "--epochs", "3", "--seeds", "2"),
+        only="cpu",
     ),
     "parsing": Benchmark(
         "Reading files",
         "benchmarks.parsing",
         ("tests/data/readers",),
         quick=("--files", "6", "--frames", "20", "--repeats", "2"),
+        only="cpu",
     ),
     "preparation": Benchmark(
         "Preparing a data set",
@@ -102,6 +124,7 @@ BENCHMARKS = {
         ("tests/data/preparation",),
         _on_cpu("--files", "1000", "--repeats", "2"),
         quick=("--files", "40", "--frames", "20", "--repeats", "1"),
+        only="cpu",
     ),
     "libraries": Benchmark(
         "Beside other libraries",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.forms import PARTS
+from benchmarks.forms import LAUNCHED, PARTS
 from benchmarks.machine import ROOT
 from benchmarks.measure import show_number
 from benchmarks.registry import BENCHMARKS
@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def results_of(name: str, folder: Path) -> Iterator[Path]:
-    """Return the results of an operation, in the order of the machines' names."""
-    for path in sorted(folder.glob(f"{name}-*.json")):
-        if isinstance(read(path), dict):
-            yield path
+    """Return the results of an operation, of CPUs and then of GPUs, in the order of the machines' names."""
+    found = {path: read(path) for path in sorted(folder.glob(f"{name}-*.json"))}
+    kept = [path for path, result in found.items() if isinstance(result, dict)]
+    yield from sorted(kept, key=lambda path: "device" in found[path].get("machine", {}))
 
 
 def read(path: Path) -> Any:  # noqa: ANN401  numbers of any operation
@@ -58,7 +58,8 @@ def render(name: str, folder: Path, plots: Path | None) -> str:
     lines = ["<!-- Made by `python -m benchmarks.report` from the results beside it. -->", ""]
     found = list(results_of(name, folder))
     if not found:
-        lines += [f"Not measured yet: `python -m benchmarks {name} --out benchmarks/results`.", ""]
+        where = {"cuda": ", with CUDA", "cpu": ", on a CPU", None: ""}[BENCHMARKS[name].only]
+        lines += [f"Not measured yet: `python -m benchmarks {name} --out benchmarks/results`{where}.", ""]
     for path in found:
         kept = read(path)
         lines += [describe(kept["machine"], kept["result"], path), ""]
@@ -82,13 +83,12 @@ def describe(machine: dict[str, str], result: Any, path: Path) -> str:  # noqa: 
     text = f"**{where}**, {machine['date']}, commit `{machine['commit']}`, {machine['versions']} (`{path.stem}`)."
     if not isinstance(result, dict):
         return text
-    settings = ", ".join(
-        f"{name} {result[name]}" for name in ("batch", "threads", "clock", "repeats") if name in result
-    )
+    of_device = ("dtype", "precision") if "device" in machine else ("threads", "clock")
+    settings = ", ".join(f"{name} {result[name]}" for name in ("batch", *of_device, "repeats") if name in result)
     limits = result.get("limits")
     if limits is not None:
-        copy, matrix = limits["copy_bytes_per_second"] / 1e9, limits["matrix_flops_per_second"] / 1e9
-        settings += f"; a copy moves {copy:.4g} GB/s, a large product runs at {matrix:.4g} GFLOP/s"
+        copy, matrix = (show_number(limits[of] / 1e9) for of in ("copy_bytes_per_second", "matrix_flops_per_second"))
+        settings += f"; a copy moves {copy} GB/s, a large product runs at {matrix} GFLOP/s"
     return f"{text} {settings[:1].upper()}{settings[1:]}." if settings else text
 
 
@@ -102,9 +102,10 @@ def said(path: Path) -> str:
 def render_table(table: dict[str, Any]) -> list[str]:
     """Return a table's title and rows, and what it says beside them."""
     rows = table["rows"]
-    parts = [part for part in PARTS if any(part in row["seconds"] for row in rows)]
+    found = [part for part in PARTS if any(part in row["seconds"] for row in rows)]
+    launched, parts = LAUNCHED in found, [part for part in found if part != LAUNCHED]
     columns = [table["case"], "form", *([f"{part}, ms" for part in parts] if len(parts) > 1 else ["ms"])]
-    columns += ["times faster (quartiles)", "memory"]
+    columns += ["times faster (quartiles)", *(["launched one by one, ms"] if launched else []), "memory"]
     with_share = any("share" in row for row in rows)
     columns += ["share of the limit"] if with_share else []
     cells = []
@@ -113,7 +114,8 @@ def render_table(table: dict[str, Any]) -> list[str]:
         count = f" ({row['count']} times)" if row.get("count", 1) > 1 else ""
         times = (milliseconds(row["seconds"].get(part), quartiles=part == "both") for part in parts)
         cell = [f"{row['case']}{count}" if is_first else "", row["form"], *times]
-        cell += [ratio(row["times_faster"]["both"], is_first), memory(row.get("bytes"))]
+        cell += [ratio(row["times_faster"]["both"], is_first), *([one_by_one(row)] if launched else [])]
+        cell += [memory(row.get("bytes"))]
         cells.append(cell + ([f"{row['share']:.0%}" if "share" in row else ""] if with_share else []))
     lines = [f"*{table['title']}*", "", line(columns), line(["---"] * len(columns)), *map(line, cells)]
     for form, means in table.get("geometric_means", {}).items():
@@ -140,6 +142,14 @@ def milliseconds(spread: dict[str, float] | None, *, quartiles: bool) -> str:
         return ""
     median, low, high = (show_number(1e3 * spread[name]) for name in ("median", "low", "high"))
     return f"{median} ({low}-{high})" if quartiles else median
+
+
+def one_by_one(row: dict[str, Any]) -> str:
+    """Write the time of a form that is launched operation by operation, and its ratio to the first form's."""
+    if LAUNCHED not in row["seconds"]:
+        return ""
+    faster = row["times_faster"][LAUNCHED]["median"]
+    return f"{milliseconds(row['seconds'][LAUNCHED], quartiles=False)} ({faster:.2f} x)"
 
 
 def ratio(spread: dict[str, float], is_first: bool) -> str:

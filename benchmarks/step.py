@@ -17,11 +17,16 @@ Both forms start from one batch of float32 clips in memory and one set of weight
   `momentum_update`, `embed`, `loss`, backward, `torch.optim.SGD` with its defaults, `enqueue`. Nothing waits for the
   loss.
 
-- captured, on CUDA only: the same step recorded as a CUDA graph, as `examples/aimclr_ntu.py --fast` runs it.
+- captured, on CUDA only: the same step recorded as a CUDA graph.
+- compiled and captured, on CUDA only: with embeddings and loss under `torch.compile` besides, as
+  `examples/aimclr_ntu.py --fast` runs it. Compiling and recording are not in the time.
+- views given, on CUDA only: the released form without its augmentation, as where worker processes make the views in
+  time.
 
-Reading the clips from disk is in none. The work counted is what torch counts in the released form's loss and backward:
-convolutions and products. Our form does less of it. Before anything is timed, loss and gradients of both are compared
-at dropout 0 in float64 (on CUDA in float32).
+Reading the clips from disk is in none. All but the captured forms are launched operation by operation. The work counted
+is what torch counts in the released form's loss and backward: convolutions and products. Our form does less of it.
+Before anything is timed, loss and gradients of both are compared at dropout 0 in float64; on CUDA also in float32, for
+what only runs there, to one in ten, because rounding alone moves a value over EADM's threshold.
 """
 
 import argparse
@@ -33,7 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.reference.released_step import ReleasedStep, Views
+from tests.reference.released_step import ReleasedStep, Views, no_lap
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,7 +46,9 @@ from benchmarks.forms import Form, Row, check_that_numbers_agree, print_head, pr
 from benchmarks.measure import Limits, Spread, Timing, Work, interleaved, peak_memory, save
 from benchmarks.step_forms import (
     CAPTURED,
+    COMPILED,
     EPOCHS,
+    GIVEN,
     NTU_60_CLIPS,
     OURS,
     PARTS,
@@ -64,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--keys", type=int, default=32768, help="keys in the bank, a multiple of the batch")
     parser.add_argument("--frames", type=int, default=50, help="frames of a clip")
     parser.add_argument("--bf16", action="store_true", help="all forms under bfloat16 autocast")
-    Timing.add_arguments(parser, repeats=30 if torch.cuda.is_available() else 3)
+    Timing.add_arguments(parser, repeats=10 if torch.cuda.is_available() else 3)
     args = parser.parse_args(argv)
     if args.keys % args.batch:
         parser.error("--keys must be a multiple of --batch, as the released bank needs it")
@@ -76,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch", "keys", "frames", "bf16")}
     settings |= timing.settings()
     print(", ".join(f"{name} {value}" for name, value in settings.items()) + f"\n{limits.show()}")
-    check_forms(min(args.batch, 16), args.frames, args.keys, device)
+    check_forms(min(args.batch, 16), args.frames, args.keys, device, torch.float64, tolerance=1e-4)
+    if device.type == "cuda":
+        check_forms(min(args.batch, 16), args.frames, args.keys, device, torch.float32, tolerance=0.1)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=args.bf16)
     model = build(args.keys, device)
     work = Work(args.batch / 2 * count_flops(model, args.frames), moved=0)
@@ -84,9 +93,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     save(args.json, {**settings, "limits": limits._asdict(), **result})
 
 
-def check_forms(batch: int, frames: int, keys: int, device: torch.device) -> None:
+def check_forms(
+    batch: int, frames: int, keys: int, device: torch.device, dtype: torch.dtype, *, tolerance: float
+) -> None:
     """Stop where the two forms differ in the loss of the same views, or in its gradients."""
-    dtype = torch.float64 if device.type == "cpu" else torch.float32
     model = build(keys, device, dropout=0.0).to(dtype)
     views = views_of_ours(draw(batch, frames), device, torch.Generator(device).manual_seed(0))
     views = Views(*(view.to(dtype) for view in views))
@@ -96,7 +106,7 @@ def check_forms(batch: int, frames: int, keys: int, device: torch.device) -> Non
         # Biases before a batch norm have a gradient of zero, of which rounding alone would be compared.
         weights: list[Tensor] = [parameter for parameter in step.model.query_parameters() if parameter.ndim > 1]
         forms[name] = Form(lambda *_, step=step: step.loss(views)[0], weights, torch.ones((), dtype=dtype).to(device))
-    check_that_numbers_agree(forms)
+    check_that_numbers_agree(forms, tolerance)
 
 
 def count_flops(model: AimCLR, frames: int) -> int:
@@ -134,8 +144,11 @@ def measure(
 
     steps: dict[str, Callable[[], object]] = {name: partial(whole, name) for name in draws}
     if device.type == "cuda":
-        captured = captured_step(copy.deepcopy(model), clips, autocast, generator)
-        steps[CAPTURED] = partial(captured, clips.to(device), generator)
+        views = draws[RELEASED]()
+        steps[GIVEN] = lambda: trains[RELEASED](views, no_lap, autocast)
+        for name in (CAPTURED, COMPILED):
+            take = captured_step(copy.deepcopy(model), clips, autocast, generator, compiled=name == COMPILED)
+            steps[name] = partial(take, clips.to(device), generator)
     memory = {name: peak_memory(step, device) for name, step in steps.items()}  # takes two steps: that is the warm-up
     times = interleaved(steps, repeats=timing.repeats, warmup=0, device=device, clock=timing.clock)
     if device.type == "cuda":

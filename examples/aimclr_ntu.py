@@ -76,7 +76,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=0)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--bf16", action="store_true", help="bfloat16 autocast; losses stay float32")
-    add("--fast", action="store_true", help="a step is launched as a whole, as a CUDA graph")
+    fast = "compiled (about a minute at the start) and launched as a whole, as a CUDA graph"
+    add("--fast", action="store_true", help=fast)
     add("--out", type=Path, default=Path("runs/aimclr"), help="folder for log, checkpoint and result")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = parser.parse_args(argv)
@@ -127,19 +128,16 @@ def build_model(args: argparse.Namespace, train: SkeletonDataset) -> methods.Aim
     encoder = build_encoder(args, train)
     head = nn.ProjectionHead(encoder.out_features, args.embedding)
     queue_size = choose_queue_size(args.queue_size, len(train), args.batch_size)
+    shared: dict[str, Any] = {"queue_size": queue_size, "momentum": args.momentum, "temperature": args.temperature}
     if args.method == "skeletonclr":
-        return methods.SkeletonCLR(
-            encoder, head, queue_size=queue_size, momentum=args.momentum, temperature=args.temperature
-        )
+        return methods.SkeletonCLR(encoder, head, **shared)
     return methods.AimCLR(
         encoder,
         head,
-        queue_size=queue_size,
-        momentum=args.momentum,
-        temperature=args.temperature,
         drop=None if args.no_drop else nn.EADM.preset(args.preset, keep_margin=args.keep_margin),
         positives=args.positives,
         preset=args.preset,
+        **shared,
     )
 
 
@@ -216,13 +214,14 @@ def training_step(
     """What is done with a batch, up to the gradients; the terms of the loss come back and stay on the device."""
     extreme, mine = stage(args, epoch)
     views = build_views(args, layout, extreme=extreme)
+    compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if args.fast else embed_and_compare
 
     def step(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         # Each view has its own draws; all of them follow from (seed, epoch, step).
         augmented = [to_stream(view, args.stream, layout) for view in views(x, generator)]
         model.momentum_update()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=args.bf16):
-            keys, loss = embed_and_compare(model, augmented, mine=mine)
+            keys, loss = compare(model, augmented, mine=mine)
         loss.total.backward()
         model.enqueue(keys)
         return {name: term.detach() for name, term in loss._asdict().items() if term is not None}
@@ -241,7 +240,7 @@ def train_epoch(
     loader: SkeletonLoader,
     args: argparse.Namespace,
     epoch: int,
-    captured: dict[tuple[bool, bool], Step] | None = None,
+    captured: dict[tuple[bool, bool], Step],
 ) -> dict[str, float]:
     """One epoch; returns the mean of each loss term. Losses stay on the device until the epoch ends."""
     step = training_step(model, loader.dataset.layout or NTU_RGBD_25, args, epoch)
@@ -250,12 +249,10 @@ def train_epoch(
     model.train()
     loader.set_epoch(epoch)
     for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
-        if captured is not None:  # with --fast the step of a training stage is recorded once, as a CUDA graph
-            if stage(args, epoch) not in captured:
-                captured[stage(args, epoch)] = CapturedStep(step, batch.x, model)
-            step = captured[stage(args, epoch)]
+        if args.fast and stage(args, epoch) not in captured:  # recorded once, as a CUDA graph
+            captured[stage(args, epoch)] = CapturedStep(step, batch.x, model)
         optimizer.zero_grad(set_to_none=True)
-        terms.append(step(batch.x, batch.generator))
+        terms.append(captured.get(stage(args, epoch), step)(batch.x, batch.generator))
         optimizer.step()
         seen.append(batch.rows)
     curves = {name: torch.stack([step[name] for step in terms]).cpu() for name in terms[0]}
@@ -296,7 +293,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     optimizer = torch.optim.SGD(
         model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4, fused=args.fast or None
     )
-    captured: dict[tuple[bool, bool], Step] | None = {} if args.fast else None
+    captured: dict[tuple[bool, bool], Step] = {}
+    if args.fast:
+        torch.compiler.reset()  # torch limits how often a function is compiled, and this process may do many runs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
     records: list[dict[str, float]] = []

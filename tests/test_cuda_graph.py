@@ -11,20 +11,27 @@ from skelcontrast.nn import STGCN, ProjectionHead
 from skelcontrast.skeleton import NTU_RGBD_25
 
 
-def train(*, capture: bool, steps: int) -> tuple[list[float], dict[str, Tensor]]:
+def train(
+    *, capture: bool, steps: int, dropout: float = 0.5, compiled: bool = False
+) -> tuple[list[float], dict[str, Tensor]]:
     """Return the loss of every step and the model's state, with a rate that changes on the way."""
     torch.manual_seed(0)
-    encoder = STGCN(NTU_RGBD_25, channels=(8, 16), strides=(1, 2), dropout=0.5)
+    encoder = STGCN(NTU_RGBD_25, channels=(8, 16), strides=(1, 2), dropout=dropout)
     model = AimCLR(encoder, ProjectionHead(16, 8), queue_size=64, momentum=0.9).to("cuda")
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     normal, extreme = augment.normal(), augment.extreme(NTU_RGBD_25)
 
+    def embed_and_compare(augmented: list[Tensor]) -> tuple[Tensor, Tensor]:
+        views = model.embed(*augmented)
+        return views.key, model.loss(views, mine=True).total
+
+    compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if compiled else embed_and_compare
+
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         model.momentum_update()
-        views = model.embed(*(view(x, generator) for view in (normal, normal, extreme)))
-        loss = model.loss(views, mine=True).total
+        keys, loss = compare([view(x, generator) for view in (normal, normal, extreme)])
         loss.backward()
-        model.enqueue(views.key)
+        model.enqueue(keys)
         return {"total": loss.detach()}
 
     clips = torch.randn(steps, 8, 3, 16, 25, 2, generator=torch.Generator().manual_seed(1)).to("cuda")
@@ -47,6 +54,17 @@ def test_captured_and_plain_steps_agree() -> None:
     assert len(set(captured)) == 20, "a step was repeated"
     for name, value in state.items():
         torch.testing.assert_close(state_captured[name], value, rtol=1e-2, atol=1e-3, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_compiled_and_captured_steps_agree_with_plain_ones() -> None:
+    torch.compiler.reset()
+    plain, _ = train(capture=False, steps=5, dropout=0.0)
+    captured, _ = train(capture=True, steps=5, dropout=0.0, compiled=True)
+    assert captured == pytest.approx(plain, rel=1e-3)
+    assert len(set(captured)) == 5, "a step was repeated"
 
 
 @pytest.mark.gpu

@@ -18,7 +18,8 @@ class CapturedStep:
     A captured step is launched as a whole. It computes what the plain step does, from the same random numbers.
 
     The step is run a few times first, and everything that this changed in `module` is put back. Parameters keep the
-    gradients that the graph writes to: use any optimiser between the calls, with any schedule.
+    gradients that the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may
+    be compiled with ``torch.compile``, which then happens in the first of these runs.
 
     Args:
         step: From a batch and a generator, to be drawn from, to named results, such as the terms of the loss. It calls
@@ -76,17 +77,17 @@ class CapturedStep:
         self._graph = torch.cuda.CUDAGraph()
         self._graph.register_generator_state(self._generator)
         with torch.cuda.device(x.device), torch.random.fork_rng([x.device]):
-            self._warm_up(step, warmup)
-            with torch.cuda.graph(self._graph):
+            side = torch.cuda.Stream()
+            self._warm_up(step, warmup, side)
+            with torch.cuda.graph(self._graph, stream=side):  # autograd may still hold what it bound to that stream
                 self._results = dict(step(self._x, self._generator))
         self._gradients = [parameter.grad for parameter in self._parameters]
         with torch.no_grad():
             for tensor, value in zip(changed, before, strict=True):
                 tensor.copy_(value)
 
-    def _warm_up(self, step: Callable[[Tensor, torch.Generator], object], runs: int) -> None:
+    def _warm_up(self, step: Callable[[Tensor, torch.Generator], object], runs: int, side: torch.cuda.Stream) -> None:
         """Let libraries set themselves up, on a stream of its own as capture wants it; leaves no gradient behind."""
-        side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(runs):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from benchmarks.__main__ import write
-from benchmarks.forms import table, whole_row
+from benchmarks.forms import part_row, table, whole_row
 from benchmarks.machine import ROOT
 from benchmarks.registry import BENCHMARKS
 
@@ -42,6 +42,50 @@ def test_wins_losses_limits_and_machines_are_shown(tmp_path: Path) -> None:
     assert "Threads 1; a copy moves 20 GB/s, a large product runs at 70 GFLOP/s." in page
     assert "| layer | released form | 1000 (1000-1000) | 1 |  |" in page
     assert "|  | ours | 2000 (2000-2000) | 0.50 (0.50-0.50) |  |" in page
+
+
+def test_a_gpu_stands_behind_a_cpu_and_has_two_clocks(tmp_path: Path) -> None:
+    def layer(scale: float, *, launched: bool) -> dict[str, Any]:
+        rows = []
+        for form, faster in (("released form", 1.0), ("ours", 4.0)):
+            parts = {"forward": 1.0, "backward": 2.0, "both": 3.0} | ({"launched": 6.0} if launched else {})
+            base = {part: [scale * value] * 2 for part, value in parts.items()}
+            mine = {
+                part: [value / (2.0 if part == "launched" else faster) for value in of] for part, of in base.items()
+            }
+            rows.append(part_row("3->16", form, base if form == "released form" else mine, base, 2**20))
+        return table("A layer", "layer", rows, geometric_means={"ours": {"both": 4.0}})
+
+    limits = {"copy_bytes_per_second": 4.176e12, "matrix_flops_per_second": 5.1e13}
+    more = {"threads": 8, "clock": "wall", "precision": "default", "dtype": "bfloat16", "repeats": 2}
+    keep(tmp_path, "losses", {**more, "limits": limits, "tables": [layer(1e-4, launched=True)]}, device="A GPU")
+    keep(tmp_path, "losses", {**more, "tables": [layer(1.0, launched=False)]}, threads="2")
+    page = report.render("losses", tmp_path, None)
+    on_cpu, _, on_gpu = page.partition("**A GPU**")
+    assert "a CPU, 2 logical cores" in on_cpu
+    assert "Threads 8, clock wall, repeats 2." in on_cpu
+    assert "| layer | form | forward, ms | backward, ms | both, ms | times faster (quartiles) | memory |" in on_cpu
+    assert "launched" not in on_cpu
+    assert "Dtype bfloat16, precision default, repeats 2; a copy moves 4176 GB/s, " in on_gpu
+    assert "a large product runs at 51,000 GFLOP/s." in on_gpu
+    assert "both, ms | times faster (quartiles) | launched one by one, ms | memory |" in on_gpu
+    assert "| 3->16 | released form | 0.1 | 0.2 | 0.3 (0.3-0.3) | 1 | 0.6 (1.00 x) | 1.0 MiB |" in on_gpu
+    assert "|  | ours | 0.025 | 0.05 | 0.075 (0.075-0.075) | 4.00 (4.00-4.00) | 0.3 (2.00 x) | 1.0 MiB |" in on_gpu
+
+
+def test_whole_calls_that_are_launched_too_have_two_columns(tmp_path: Path) -> None:
+    base = {"both": [1.0] * 2, "launched": [2.0] * 2}
+    rows = [part_row("pass", form, base, base, None) for form in ("released form", "STGCN")]
+    rows += [whole_row("step", "captured", [1.0] * 2, [1.0] * 2, None)]
+    keep(tmp_path, "graph_conv", {"tables": [table("Encoder", "pass", rows)]}, device="A GPU")
+    page = report.render("graph_conv", tmp_path, None)
+    assert "| pass | form | ms | times faster (quartiles) | launched one by one, ms | memory |" in page
+    assert "| step | captured | 1000 (1000-1000) | 1 |  |  |" in page
+
+
+def test_what_needs_cuda_says_so_until_it_is_measured(tmp_path: Path) -> None:
+    page = report.render("graph_conv_bf16", tmp_path, None)
+    assert "Not measured yet: `python -m benchmarks graph_conv_bf16 --out benchmarks/results`, with CUDA." in page
 
 
 def test_parts_means_and_projections_are_shown(tmp_path: Path) -> None:

@@ -61,12 +61,16 @@ class Machine:
 
     def __init__(self, *failing: str) -> None:
         self.failing, self.tests, self.measured = failing, list[str](), list[list[str]]()
+        self.gpu_marked = list[list[str]]()
 
     def run(self, command: list[str], **options: Any) -> Any:
         class Ended:
             returncode, stdout = 0, "3.0 x\n"
 
-        if "pytest" in command:
+        if "gpu" in command:
+            self.gpu_marked.append(command[command.index("gpu") + 1 :])
+            Ended.returncode = int(any(path in self.failing for path in self.gpu_marked[-1]))
+        elif "pytest" in command:
             self.tests.append(command[-1])
             Ended.returncode = int(command[-1] in self.failing)
         else:
@@ -102,6 +106,73 @@ def test_nothing_is_measured_or_kept_behind_failing_tests(
     result = json.loads(kept.read_text(encoding="utf-8"))
     assert result["command"] == "python -m benchmarks.one --always"
     assert result["result"] == {"seconds": 1}
+
+
+@pytest.fixture
+def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the runner believe in a device."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Made-up GPU")
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_the_gate_may_be_gpu_marked_tests_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = start(monkeypatch)
+    monkeypatch.setitem(BENCHMARKS, "files", Benchmark("Files", "benchmarks.files", ("tests/test_atomic.py",)))
+    assert main(["losses", "augment", "scaling", "files", "--gate", "gpu", "--out", str(tmp_path)]) == 0
+    of_losses, of_augment, of_scaling = machine.gpu_marked
+    assert of_losses == ["tests/losses", "tests/kernels/test_bank_read.py"], "they are run together"
+    assert of_augment == ["tests/augment"]
+    assert of_scaling == ["tests/kernels/test_graph_conv.py"], "a set of tests is run once per call"
+    assert machine.tests == ["tests/test_atomic.py"], "where none is marked, all are run"
+    gates = {
+        path.name.split("-")[0]: json.loads(path.read_text())["machine"]["gate"] for path in tmp_path.glob("*.json")
+    }
+    assert gates == dict.fromkeys(("losses", "augment", "scaling"), "GPU-marked tests") | {"files": "all tests"}
+    assert "gate     GPU-marked tests" in (tmp_path / "losses-made-up-gpu.txt").read_text(encoding="utf-8")
+    assert "losses: measuring, behind GPU-marked tests" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_nothing_is_measured_behind_a_failing_gpu_marked_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = start(monkeypatch, "tests/augment")
+    assert main(["augment", "--gate", "gpu"]) == 1
+    assert not machine.measured
+    assert not machine.tests
+
+
+def test_a_gate_of_skipped_tests_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        main(["losses", "--gate", "gpu"])
+    assert "--gate gpu needs a CUDA device" in capsys.readouterr().err
+
+
+def test_what_is_about_another_device_is_measured_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = start(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--threads", "3"]) == 0
+    called = {" ".join(command[:1] + command[3:]) for command in machine.measured}
+    assert "benchmarks.parsing" in called
+    assert not any(command.startswith("benchmarks.graph_conv --bf16") for command in called)
+    assert main(["graph_conv_bf16", "--threads", "3"]) == 0
+    assert "--bf16" in machine.measured[-1]
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_with_cuda_what_is_about_a_cpu_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = start(monkeypatch)
+    assert main([]) == 0
+    called = {command[0] for command in machine.measured}
+    assert "benchmarks.losses" in called
+    assert called.isdisjoint(
+        f"benchmarks.{name}" for name in ("parsing", "preparation", "evaluation", "graph_conv_rules")
+    )
+    assert any("--bf16" in command and command[0] == "benchmarks.graph_conv" for command in machine.measured)
 
 
 def test_arguments_reach_the_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import epoch, graph_conv, losses, scaling
+from benchmarks import augment, epoch, graph_conv, losses, scaling
 
 COMMON = ("--repeats", "2", "--threads", "1", "--device", "cpu")
 
@@ -33,6 +33,24 @@ def test_the_encoder(tmp_path: Path) -> None:
     assert convolution["geometric_means"].keys() == {"auto", "dense"}
     assert "spectral" in {row["form"] for row in over_frames["rows"]}
     assert len(encoder["rows"]) == 4
+
+
+def test_the_encoder_in_bfloat16(tmp_path: Path) -> None:
+    sizes = ("--batch", "1", "--frames", "4", "--encoder-batch", "0", "--orders", "aggregate-first")
+    found = run(graph_conv, tmp_path, *sizes, "--bf16")
+    convolution, over_frames = found["tables"]
+    assert found["dtype"] == "bfloat16"
+    assert "spectral" not in {row["form"] for row in over_frames["rows"]}
+    first = convolution["rows"][0]
+    assert first["case"] == "3->16, T 4"
+    assert first["moved"] == 2 * (2 * 4 * 25) * (3 * 3 + 2 * 16)
+
+
+def test_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(augment, tmp_path, "--batch", "2", "--frames", "8")
+    (table,) = found["tables"]
+    assert [row["form"] for row in table["rows"]] == ["NumPy loop", "skelcontrast"] * 3
+    assert "samples a second" in capsys.readouterr().out
 
 
 def test_growth(tmp_path: Path) -> None:

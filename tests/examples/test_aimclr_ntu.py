@@ -1,5 +1,6 @@
 """The training loop to copy: it resumes to the same bits, stops at NaN, and says what is wrong with its arguments."""
 
+import argparse
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ import pytest
 import torch
 from tests.examples.conftest import LoadExample
 
-from skelcontrast import checkpoint
+from skelcontrast import checkpoint, methods
+from skelcontrast.nn import STGCN, ProjectionHead
+from skelcontrast.skeleton import NTU_RGBD_25
 
+ANCIENT = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "aimclr_ntu.py"
 QUICK = [
     *("--dataset", "synthetic", "--frames", "8", "--width", "2", "--embedding", "16", "--batch-size", "64"),
@@ -116,6 +121,56 @@ def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
         loop.main([*QUICK, "--out", str(tmp_path)])
     assert len(checkpoint.load(tmp_path / "last.pt")["records"]) == 1
     assert len(log_of(tmp_path)) == 1
+
+
+@pytest.mark.skipif(ANCIENT, reason="torch.compile cannot follow torch.amp.is_autocast_available before 2.5")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
+@pytest.mark.parametrize("method", [pytest.param(methods.AimCLR, marks=pytest.mark.slow), methods.SkeletonCLR])
+def test_what_fast_compiles_is_one_graph_of_the_same_numbers(
+    example: LoadExample, method: type[methods.AimCLR] | type[methods.SkeletonCLR]
+) -> None:
+    loop, encoder = example("aimclr_ntu"), STGCN(NTU_RGBD_25, channels=(4,), strides=(1,), dropout=0.0)
+    model = method(encoder, ProjectionHead(4, 4), queue_size=16).double()
+    clips = torch.randn(3 if method is methods.AimCLR else 2, 4, 3, 6, 25, 1, dtype=torch.float64)
+    torch.compiler.reset()
+    compiled = torch.compile(loop.embed_and_compare, fullgraph=True, dynamic=False, backend="aot_eager")
+    found = []
+    for function in (loop.embed_and_compare, compiled):
+        model.zero_grad()
+        keys, loss = function(model, list(clips), mine=True)
+        loss.total.backward()
+        terms = [term.detach() for term in loss if term is not None]
+        found.append([keys, *terms, *(parameter.grad for parameter in model.query_parameters())])
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_fast_records_every_stage_once_and_keeps_the_plain_state(
+    example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as that goes without a device: what is compiled and what is captured are called as they are."""
+    loop, compiled, captured = example("aimclr_ntu"), list[dict[str, bool]](), list[torch.nn.Module]()
+
+    def as_it_is(function: Callable[..., object], **how: bool) -> Callable[..., object]:
+        compiled.append(how)
+        return function
+
+    def not_captured(step: Any, x: torch.Tensor, module: torch.nn.Module) -> Any:
+        captured.append(module)
+        return step
+
+    arguments = [*QUICK, "--device", "cpu", "--epochs", "3", "--batch-size", "128", "--eval-every", "3"]
+    loop.main([*arguments, "--out", str(tmp_path / "plain")])
+    parse = loop.parse
+    monkeypatch.setattr(loop, "parse", lambda argv: argparse.Namespace(**{**vars(parse(argv)), "fast": True}))
+    monkeypatch.setattr(torch, "compile", as_it_is)
+    monkeypatch.setattr(loop, "CapturedStep", not_captured)
+    loop.main([*arguments, "--out", str(tmp_path / "fast")])
+    assert {tuple(how.items()) for how in compiled} == {(("fullgraph", True), ("dynamic", False))}
+    assert len(captured) == 3, "contrast alone, with the extreme view, with mining"
+    plain, fast = (log_of(tmp_path / name) for name in ("plain", "fast"))
+    assert [record["total"] for record in fast] == pytest.approx([record["total"] for record in plain], rel=1e-3)
+    states = [checkpoint.load(tmp_path / name / "last.pt")["model"] for name in ("plain", "fast")]
+    assert states[0].keys() == states[1].keys()
 
 
 def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
