@@ -139,7 +139,9 @@ def measure(epochs: dict[str, Callable[[], object]], title: str, timing: Timing)
     print_head(title)
     rows = []
     for name, epoch in epochs.items():
-        held = peak_memory(epoch, timing.device, warm=True) if timing.device.type == "cuda" else None
+        in_a_graph = name in (CAPTURED, COMPILED)  # which took its memory when it was recorded
+        seen = timing.device.type == "cuda" and not in_a_graph
+        held = peak_memory(epoch, timing.device, warm=True) if seen else None
         rows.append(whole_row("epoch", name, times[name], times[RELEASED], held))
         print_row(rows[-1], is_first=name == RELEASED)
     return rows

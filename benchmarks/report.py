@@ -80,7 +80,10 @@ def render(name: str, folder: Path, plots: Path | None) -> str:
 def describe(machine: dict[str, str], result: Any, path: Path) -> str:  # noqa: ANN401  numbers of any operation
     """Say in a sentence what was measured where, and what the machine gives."""
     where = machine.get("device", machine["machine"])
-    text = f"**{where}**, {machine['date']}, commit `{machine['commit']}`, {machine['versions']} (`{path.stem}`)."
+    commit, space, remark = machine["commit"].partition(" ")
+    text = f"**{where}**, {machine['date']}, commit `{commit}`{space}{remark}, {machine['versions']} (`{path.stem}`)."
+    if "gate" in machine:
+        text += f" Gate: {machine['gate']}."
     if not isinstance(result, dict):
         return text
     of_device = ("dtype", "precision") if "device" in machine else ("threads", "clock")

@@ -149,7 +149,9 @@ def measure(
         for name in (CAPTURED, COMPILED):
             take = captured_step(copy.deepcopy(model), clips, autocast, generator, compiled=name == COMPILED)
             steps[name] = partial(take, clips.to(device), generator)
-    memory = {name: peak_memory(step, device) for name, step in steps.items()}  # takes two steps: that is the warm-up
+    # Takes two steps of each, which is the warm-up. What a graph holds, it took when it was recorded.
+    memory: dict[str, int | None] = {name: peak_memory(step, device) for name, step in steps.items()}
+    memory |= {name: None for name in (CAPTURED, COMPILED) if name in steps}
     times = interleaved(steps, repeats=timing.repeats, warmup=0, device=device, clock=timing.clock)
     if device.type == "cuda":
         for lap in laps.values():

@@ -124,7 +124,6 @@ def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
 
 
 @pytest.mark.skipif(ANCIENT, reason="torch.compile cannot follow torch.amp.is_autocast_available before 2.5")
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("method", [pytest.param(methods.AimCLR, marks=pytest.mark.slow), methods.SkeletonCLR])
 def test_what_fast_compiles_is_one_graph_of_the_same_numbers(
     example: LoadExample, method: type[methods.AimCLR] | type[methods.SkeletonCLR]

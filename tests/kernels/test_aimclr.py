@@ -95,7 +95,6 @@ def test_operator_is_well_formed() -> None:
     torch.library.opcheck(fused_terms, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
 def test_it_compiles_without_a_break() -> None:
     views, positive, bank = draw(3, 24, 33, 3)
 

@@ -170,7 +170,6 @@ ANCIENT = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
 
 
 @pytest.mark.skipif(ANCIENT, reason="torch.compile cannot follow torch.amp.is_autocast_available before 2.5")
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("implementation", ["dense", "chunked"])
 def test_compiles_without_a_graph_break(implementation: Implementation) -> None:
     names = [f"{implementation} {name}" for name in ("aimclr", "cross_stream")]

@@ -37,8 +37,8 @@ def temporal_conv(
     about ``1.5 (T + L / 2)`` products over the channels instead of ``T L``, and a transform of every frame to and fro.
     ``"auto"`` takes it where it was faster (see the page on performance): on a CPU in float32 or float64, at stride 1,
     with 64 channels or more on both sides, where it halves the products; never under autocast. On CUDA it takes the
-    Triton kernels with up to 32 channels on both sides, where products are small and what counts is how often a frame
-    is read.
+    Triton kernels with up to 64 channels on both sides, where products are small and what counts is how often a frame
+    is read; they round float32 to tf32 where torch's convolutions may.
 
     Args:
         x: Features (N, C_in, T, V); any memory format, ``torch.channels_last`` is the fastest.
