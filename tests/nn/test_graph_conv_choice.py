@@ -60,7 +60,7 @@ def test_on_cuda(
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice, "_capability", lambda device: capability)
+    monkeypatch.setattr(choice, "capability", lambda device: capability)
     monkeypatch.setattr(choice, "_HAS_TRITON", True)
     x, weight = shapes(16, 16, device="cuda", **options)
     assert choice.choose(x.to(dtype), weight.to(dtype), "auto", "auto")[1] == expected

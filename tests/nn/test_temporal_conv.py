@@ -129,24 +129,27 @@ def test_auto_is_direct_in_low_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "dtype", "stride", "implementation"),
+    ("channels", "dtype", "stride", "capability", "implementation"),
     [
-        ((32, 32), torch.float32, 1, "triton"),
-        ((32, 32), torch.bfloat16, 2, "triton"),
-        ((3, 16), torch.float32, 1, "triton"),
-        ((32, 33), torch.float32, 1, "direct"),
-        ((33, 32), torch.float32, 1, "direct"),
-        ((32, 32), torch.float64, 1, "direct"),
-        ((32, 32), torch.float32, 9, "direct"),
+        ((64, 64), torch.float32, 1, (9, 0), "triton"),
+        ((32, 32), torch.bfloat16, 2, (8, 0), "triton"),
+        ((3, 16), torch.float32, 1, (12, 0), "triton"),
+        ((3, 16), torch.float32, 1, (7, 5), "direct"),
+        ((64, 65), torch.float32, 1, (9, 0), "direct"),
+        ((65, 64), torch.float32, 1, (9, 0), "direct"),
+        ((32, 32), torch.float64, 1, (9, 0), "direct"),
+        ((32, 32), torch.float32, 9, (9, 0), "direct"),
     ],
 )
 def test_auto_on_cuda(
     channels: tuple[int, int],
     dtype: torch.dtype,
     stride: int,
+    capability: tuple[int, int],
     implementation: TemporalConvImplementation,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "capability", lambda device: capability)
     fan_in, fan_out = channels
     with FakeTensorMode():
         x = torch.empty(2, fan_in, 13, 25, dtype=dtype, device="cuda")

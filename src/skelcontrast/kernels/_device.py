@@ -16,11 +16,6 @@ def multiprocessors(x: Tensor) -> int:
     return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 2
 
 
-def capability(x: Tensor) -> tuple[int, int]:
-    """Return the compute capability of the device of `x`; (0, 0) for the interpreter."""
-    return torch.cuda.get_device_capability(x.device) if x.is_cuda else (0, 0)
-
-
 def tf32_in_products() -> bool:
     """Return whether torch takes matrix products of float32 on CUDA in tf32; it does not unless told to."""
     return _is_tf32(torch.backends.cuda.matmul, torch.backends.cuda.matmul)
@@ -29,6 +24,21 @@ def tf32_in_products() -> bool:
 def tf32_in_convolutions() -> bool:
     """Return whether torch takes convolutions of float32 on CUDA in tf32; it does unless told otherwise."""
     return _is_tf32(getattr(torch.backends.cudnn, "conv", None), torch.backends.cudnn)
+
+
+def precision_of(x: Tensor) -> str:
+    """Return how a convolution takes products: of float32 in one of tf32 where torch's own may be, else in three.
+
+    "wide" where a device knows no products of bfloat16: these are float32 then.
+    """
+    if x.dtype == torch.bfloat16 and not (x.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)):
+        return "wide"
+    return "tf32" if tf32_in_convolutions() else "tf32x3"
+
+
+def padded(size: int) -> int:
+    """Return the least power of two that a matrix unit takes for a size: 16 or more."""
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def _is_tf32(setting: object, older: object) -> bool:

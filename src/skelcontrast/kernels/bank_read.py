@@ -7,8 +7,9 @@ import torch
 import triton
 from torch import Tensor
 
+from skelcontrast._cuda import capability
 from skelcontrast.kernels._bank_read import finish, read_bank
-from skelcontrast.kernels._device import capability, multiprocessors, on_device_of, tf32_in_products
+from skelcontrast.kernels._device import multiprocessors, on_device_of, tf32_in_products
 
 _LOG2_E = math.log2(math.e)
 _PARTS_BY_D = 16384
@@ -121,7 +122,7 @@ def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
     width = max(16, triton.next_power_of_2(D))
     narrower = max(1, width // 128)
     tf32 = tf32_in_products()
-    if capability(bank) == (9, 0) and R > 64:
+    if bank.is_cuda and capability(bank.device) == (9, 0) and R > 64:
         rows, keys, warps, per_multiprocessor = 128, 64, 8, 1
     else:
         rows, keys, warps, per_multiprocessor = (64, 64, 4, 2) if tf32 else (32, 64, 8, 2)

@@ -6,8 +6,8 @@ import torch
 import triton
 from torch import Tensor
 
-from skelcontrast._cuda import ROOMY
-from skelcontrast.kernels._device import capability, multiprocessors, on_device_of, tf32_in_convolutions
+from skelcontrast._cuda import ROOMY, capability
+from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
 from skelcontrast.kernels._graph_conv import backward_features, backward_maps, forward
 
 
@@ -29,20 +29,16 @@ class _Tile(NamedTuple):
     def of(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
         """Choose the tile of a layer: 32 to 128 rows of features, and so many channels as registers hold."""
         partitions, out_channels, in_channels = weight.shape
-        joints, partitions = _padded(x.shape[3]), triton.next_power_of_2(partitions)
-        most, inner, outer = 8192 // (joints * partitions), _padded(in_channels), _padded(out_channels)
+        joints, partitions = padded(x.shape[3]), triton.next_power_of_2(partitions)
+        most, inner, outer = 8192 // (joints * partitions), padded(in_channels), padded(out_channels)
         if x.element_size() <= 2:
             inner, outer = max(16, min(inner, 32, most)), min(outer, 64)
-            fits = in_channels <= inner or not x.is_cuda or capability(x) in ROOMY
+            fits = in_channels <= inner or not x.is_cuda or capability(x.device) in ROOMY
             return cls(joints, partitions, inner, outer, (128 if outer == 16 else 64) // inner, 4, 3 if fits else 2)
         if precision == "tf32" and min(inner, outer, most) >= 64:
             return cls(joints, partitions, 64, 64, 1, num_stages=2)
         inner, outer = max(16, min(inner, 32, most)), min(outer, 32)
         return cls(joints, partitions, inner, outer, 32 // inner, num_stages=3 if precision == "tf32" else 2)
-
-
-def _padded(size: int) -> int:
-    return max(16, int(triton.next_power_of_2(size)))  # a matrix unit takes no less than 16
 
 
 def triton_graph_conv(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, out: Tensor) -> None:
@@ -113,13 +109,6 @@ def _programs(x: Tensor, tile: _Tile, others: int) -> int:
 
 def _tile(weight: Tensor, x: Tensor) -> tuple[_Tile, dict[str, int | str]]:
     """Return the tile of a layer, and all that the kernels are told of it."""
-    precision = _precision(x)
+    precision = precision_of(x)
     tile = _Tile.of(weight, x, precision)
     return tile, {**tile._asdict(), "DOT": precision}
-
-
-def _precision(x: Tensor) -> str:
-    """Return how products are taken: float32 in one of tf32 where torch's convolutions are too, else in three."""
-    if x.dtype == torch.bfloat16 and not (x.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)):
-        return "wide"
-    return "tf32" if tf32_in_convolutions() else "tf32x3"

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from skelcontrast.kernels._device import multiprocessors, on_device_of, tf32_in_convolutions
+from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
 from skelcontrast.kernels._temporal_conv import backward_weight, convolve
 
 
@@ -116,14 +116,10 @@ def _convolve(x: Tensor, taps: Tensor, bias: Tensor | None, out: Tensor, tile: _
 
 def _widths(width: int, fan_in: int, fan_out: int, multiple: int) -> tuple[int, int, int, int]:
     """Return frames out, also padded, and channels in and out, so that a tile is 64 features wide outwards or near."""
-    inner = min(_padded(fan_in), width)
-    outer = min(_padded(fan_out), 64, 128 // int(triton.next_power_of_2(multiple)))
+    inner = min(padded(fan_in), width)
+    outer = min(padded(fan_out), 64, 128 // int(triton.next_power_of_2(multiple)))
     frames = multiple * max(1, 64 // (outer * multiple))
     return frames, int(triton.next_power_of_2(frames)), inner, outer
-
-
-def _padded(size: int) -> int:
-    return max(16, int(triton.next_power_of_2(size)))  # a matrix unit takes no less than 16
 
 
 def _laid_out(weight: Tensor, x: Tensor, order: tuple[int, int, int]) -> Tensor:
@@ -140,11 +136,4 @@ def _sizes(x: Tensor, out: Tensor, tile: _Tile) -> tuple[int, int, int, int]:
 
 
 def _options(x: Tensor, tile: _Tile, band: _Band) -> dict[str, int | str]:
-    return {"V": x.shape[3], **tile._asdict(), **band._asdict(), "DOT": _precision(x)}
-
-
-def _precision(x: Tensor) -> str:
-    """Return how products are taken: float32 in one of tf32 where torch's convolutions are too, else in three."""
-    if x.dtype == torch.bfloat16 and not (x.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)):
-        return "wide"
-    return "tf32" if tf32_in_convolutions() else "tf32x3"
+    return {"V": x.shape[3], **tile._asdict(), **band._asdict(), "DOT": precision_of(x)}

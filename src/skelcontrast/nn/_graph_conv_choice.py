@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._cuda import ROOMY
+from skelcontrast._cuda import ROOMY, capability
 from skelcontrast.nn._precision import is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
@@ -74,12 +74,6 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
     if partitions > _TRITON_PARTITIONS or joints > _TRITON_JOINTS:
         most = f"{_TRITON_PARTITIONS} partitions or {_TRITON_JOINTS} joints"
         return f"for more than {most}, here {partitions} and {joints}"
-    if x.is_cuda and is_full_precision(x) and _capability(x.device) not in ROOMY:
+    if x.is_cuda and is_full_precision(x) and capability(x.device) not in ROOMY:
         return "for float32 on this device, which has too little shared memory"
     return None
-
-
-def _capability(device: torch.device) -> tuple[int, int]:
-    # Of the two calls that tell it, the one that torch.compile takes for a constant.
-    properties = torch.cuda.get_device_properties(device)
-    return properties.major, properties.minor

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast._cuda import capability
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._operators import spectral_twin, temporal_conv_twin
 from skelcontrast.nn._precision import autocast_dtype, is_full_precision
@@ -107,7 +108,7 @@ def _fastest(x: Tensor, weight: Tensor, stride: int) -> TemporalConvImplementati
     if x.device.type == "cpu" and is_full_precision(x) and stride == 1 and wide and fewer:
         return "spectral"
     narrow = max(in_channels, out_channels) <= TRITON_CHANNELS and stride <= _TRITON_STRIDE
-    if x.is_cuda and narrow and _HAS_TRITON and _triton_cannot(x) is None:
+    if x.is_cuda and narrow and _HAS_TRITON and _triton_cannot(x) is None and capability(x.device) >= (8, 0):
         return "triton"
     return "direct"
 
