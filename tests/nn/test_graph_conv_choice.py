@@ -65,7 +65,26 @@ def test_on_cuda(
     x, weight = shapes(16, 16, device="cuda", **options)
     assert choice.choose(x.to(dtype), weight.to(dtype), "auto", "auto")[1] == expected
     monkeypatch.setattr(choice, "_HAS_TRITON", False)
-    assert choice.choose(x.to(dtype), weight.to(dtype), "auto", "auto") == ("project-first", "torch")
+    assert choice.choose(x.to(dtype), weight.to(dtype), "auto", "auto")[1] == "torch"
+
+
+@pytest.mark.parametrize(
+    ("fan_in", "fan_out", "joints", "dtype", "expected"),
+    [
+        (16, 16, 25, torch.float32, "dense"),
+        (16, 16, 25, torch.float64, "dense"),
+        (16, 16, 26, torch.float32, "aggregate-first"),
+        (16, 32, 25, torch.float32, "aggregate-first"),
+        (32, 16, 25, torch.float32, "project-first"),
+        (64, 256, 25, torch.bfloat16, "dense"),
+        (64, 64, 33, torch.bfloat16, "dense"),
+        (64, 256, 26, torch.bfloat16, "aggregate-first"),
+        (64, 64, 133, torch.bfloat16, "project-first"),
+    ],
+)
+def test_plain_orders_on_cuda(fan_in: int, fan_out: int, joints: int, dtype: torch.dtype, expected: str) -> None:
+    x, weight = (value.to(dtype) for value in shapes(fan_in, fan_out, joints=joints, device="cuda"))
+    assert choice.choose(x, weight, "auto", "torch") == (expected, "torch")
 
 
 def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,10 @@ DENSE_UP_TO = 1600
 NARROW = 4
 """C_in / C_out from which projecting first beat the blocked form, in the same place."""
 
+DENSE_ENTRIES = {True: 25 * 25 * 16 * 16, False: 25 * 25 * 64 * 256}
+"""V * V * C_in * C_out, the size of the dense map, up to which it beat other plain products on an H200: in full
+precision, and in 16 bits, where that is the largest layer that was measured."""
+
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
 
 
@@ -51,8 +55,17 @@ def choose(
             if NARROW * out_channels > in_channels:
                 return "auto", "blocked"
     if order == "auto":
-        order = "aggregate-first" if out_channels > in_channels else "project-first"
+        order = _plain_order(x, in_channels, out_channels)
     return order, "torch" if implementation == "auto" else implementation
+
+
+def _plain_order(x: Tensor, in_channels: int, out_channels: int) -> ContractionOrder:
+    """Return the order of contraction in which plain products are fastest."""
+    exact = is_full_precision(x)
+    if x.is_cuda and x.shape[3] ** 2 * in_channels * out_channels <= DENSE_ENTRIES[exact]:
+        return "dense"
+    keeps = x.is_cuda and exact and out_channels == in_channels
+    return "aggregate-first" if out_channels > in_channels or keeps else "project-first"
 
 
 def _check_triton(x: Tensor, weight: Tensor) -> None:
