@@ -1,6 +1,7 @@
 """Tables and figures: planned from the paper, run end to end on generated data of its data sets' shapes."""
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -82,7 +83,7 @@ def test_plan_and_partial(script: ModuleType, tmp_path: Path, capsys: pytest.Cap
     assert "hours on" in lines[-1]
     assert not list(tmp_path.iterdir())  # nothing was started
     run = script.run_of(script.parse([*call, *small]), "skeletonclr", "joint", 0)
-    script.SCRIPTS[run.script].main(list(run.arguments))
+    sys.modules["paper_runs"].SCRIPTS[run.script].main(list(run.arguments))
     script.main([*call, "--partial", *small])
     text = (tmp_path / "tables.md").read_text()
     assert "| SkeletonCLR | - | - | - | - |" not in text  # its joint stream is there
@@ -107,8 +108,9 @@ def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> 
     script = example("reproduce")
     for budget in script.BUDGETS:
         call = ["--table", *"12345678", "--figure", "2", "3", "--budget", budget, "--out", str(tmp_path)]
-        runs = script.planned(script.parse([*call, "--data", str(tmp_path), "--benchmark", "ntu60"]))
-        parsed = {folder: script.SCRIPTS[run.script].parse(run.arguments) for folder, run in runs.items()}
+        paper_runs = sys.modules["paper_runs"]
+        runs = paper_runs.planned(script.parse([*call, "--data", str(tmp_path), "--benchmark", "ntu60"]))
+        parsed = {folder: paper_runs.SCRIPTS[run.script].parse(run.arguments) for folder, run in runs.items()}
         assert all(args.out == folder for folder, args in parsed.items())
         assert {args.epochs for args in parsed.values()} == {script.BUDGETS[budget].epochs}
         mining = {folder.name: args.mine_from < args.epochs for folder, args in parsed.items()}

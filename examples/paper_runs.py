@@ -1,0 +1,127 @@
+"""The runs behind the paper's tables: which there are, what they would cost, and doing them; for `reproduce.py`."""
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+import aimclr_ntu
+import crossclr_ntu
+from paper_pages import UNTRAINED, origin, variant_of, write
+from paper_tables import BUDGETS, STREAMS, TABLES, VARIANTS, Content
+from skelcontrast.data import SkeletonLoader
+
+SCRIPTS: dict[str, ModuleType] = {"aimclr_ntu": aimclr_ntu, "crossclr_ntu": crossclr_ntu}
+
+
+class Run(NamedTuple):
+    """A pre-training: the script, and its arguments."""
+
+    script: str
+    folder: Path
+    arguments: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come to its end."""
+        return (self.folder / "result.json").exists()
+
+    def has(self, name: str | None) -> bool:
+        """Whether a checkpoint is there to be measured: the last one at the end only; `None`: before the first step."""
+        begun = (self.folder / "settings.json").exists()
+        return begun and (name is None or ((self.folder / name).exists() and (self.done or name != "last.pt")))
+
+
+def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
+    """The pre-training of one stream of a row; cross-stream mining trains all of them together."""
+    budget = BUDGETS[args.budget]
+    variant = variant_of(row, budget)
+    script, own = VARIANTS[variant]
+    crossing = script == "crossclr_ntu"
+    folder = args.out / (f"{variant}-{seed}" if crossing else f"{variant}-{stream}-{seed}")
+    fills = {"half": budget.epochs // 2, "never": budget.epochs}
+    arguments = (
+        *("--epochs", str(budget.epochs), *budget.arguments, *(argument.format(**fills) for argument in own)),
+        *("--keep", *map(str, budget.keep), *args.more, "--seed", str(seed), "--out", str(folder)),
+        *(() if crossing else ("--stream", stream)),
+        *(() if args.data is None else ("--data", str(args.data))),
+        *(() if args.dataset is None else ("--dataset", args.dataset)),
+        *("--protocol", args.protocol),
+    )
+    return Run(script, folder, arguments)
+
+
+def planned(args: argparse.Namespace) -> dict[Path, Run]:
+    """All runs that the tables need, by folder, seed by seed; an untrained encoder needs none."""
+    runs: dict[Path, Run] = {}
+    for seed in args.seeds:
+        for name in args.contents:
+            for row in TABLES[name].rows:
+                for stream in streams_of(TABLES[name]) if row not in UNTRAINED else ():
+                    run = run_of(args, row, stream, seed)
+                    runs[run.folder] = run
+    return runs
+
+
+def streams_of(content: Content) -> tuple[str, ...]:
+    """The streams that a table needs: all, where it shows their fusion."""
+    return (
+        tuple(stream for stream in STREAMS if stream in content.columns) if content.columns[-1] in STREAMS else STREAMS
+    )
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print the runs and what they would cost, from three steps of each kind on this machine."""
+    seconds: dict[str, float] = {}
+    total = 0.0
+    for run in planned(args).values():
+        parsed = SCRIPTS[run.script].parse([*run.arguments, "--resume"])
+        train, _ = aimclr_ntu.load_data(parsed)
+        steps = parsed.epochs * (len(train) // parsed.batch_size)
+        streams = len(vars(parsed).get("streams", [parsed.stream]))
+        if parsed.method not in seconds:
+            seconds[parsed.method] = step_seconds(parsed, train)
+        left = 0.0 if run.done else steps * streams * seconds[parsed.method]
+        total += left
+        state = "done" if run.done else "begun" if (run.folder / "last.pt").exists() else "to do"
+        print(f"{run.folder.name:28} {state:6} {parsed.epochs} epochs, {steps} steps, {left / 60:7.1f} min")
+    print(f"{total / 3600:.1f} hours on {platform.machine()}, by the time of three steps; evaluation not counted")
+
+
+def step_seconds(args: argparse.Namespace, train: Any) -> float:
+    """Seconds that a training step of one stream takes."""
+    torch.manual_seed(0)
+    model = aimclr_ntu.build_model(args, train).to(args.device)
+    optimizer = torch.optim.SGD(model.query_parameters(), lr=0.0)
+    quiet = argparse.Namespace(**{**vars(args), "eval_every": args.epochs + 1, "epochs": args.epochs + 1})
+    taken, captured = [], dict[tuple[bool, bool], aimclr_ntu.Step]()
+    for epoch in range(2):  # the first one warms up
+        loader = SkeletonLoader(train.subset(range(3 * args.batch_size)), args.batch_size, device=args.device)
+        start = time.perf_counter()
+        aimclr_ntu.train_epoch(model, optimizer, loader, quiet, epoch, captured)
+        taken.append((time.perf_counter() - start) / len(loader))
+    return taken[-1]
+
+
+def train(args: argparse.Namespace) -> None:
+    """Do the runs that are not done, or the rest of them."""
+    runs, where = planned(args), origin()
+    for place, run in enumerate(runs.values(), 1):
+        if not run.done:
+            print(f"{place} of {len(runs)}: {run.folder.name}", flush=True)
+            begun = (run.folder / "last.pt").exists()
+            if not begun:
+                run.folder.mkdir(parents=True, exist_ok=True)
+                write(run.folder / "origin.json", json.dumps(where) + "\n")
+            SCRIPTS[run.script].main([*run.arguments, *(["--resume"] if begun else [])])
+
+
+def trained_at(args: argparse.Namespace) -> dict[str, str]:
+    """By run that is there, the commit at which it was begun."""
+    places = [folder / "origin.json" for folder in sorted(planned(args))]
+    return {place.parent.name: json.loads(place.read_text())["commit"] for place in places if place.exists()}
