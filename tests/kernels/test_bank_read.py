@@ -1,5 +1,6 @@
 """The Triton twin of the bank read: in Triton's interpreter without a GPU, on the device with one."""
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 from tests.reference.losses import unit_rows
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skelcontrast.losses import aimclr_loss, bank_read, cross_stream, nearest_neighbors
 from skelcontrast.losses.bank_read import Implementation, choose
@@ -101,6 +103,25 @@ def test_cross_stream_reads_its_banks_with_it() -> None:
     streams = queries, [positive, -positive], [bank, bank.flip(0)]
     found, expected = (cross_stream(*streams, k=2, implementation=name) for name in ("triton", "dense"))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
+@pytest.mark.parametrize(
+    ("queries", "K", "D"),
+    [(1, 1, 3), (64, 100, 128), (384, 32768, 128), (128, 32768, 128), (1536, 2**20, 65), (9, 7, 256)],
+)
+def test_every_key_is_in_one_part(
+    capability: tuple[int, int], queries: int, K: int, D: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = importlib.import_module("skelcontrast.kernels.bank_read")
+    monkeypatch.setattr(kernels, "capability", lambda device: capability)
+    monkeypatch.setattr(kernels, "multiprocessors", lambda bank: 132)
+    with FakeTensorMode():
+        tiles = kernels._lay_out(queries, K, D, torch.empty(K, D, device="cuda"))
+    assert (tiles.parts - 1) * tiles.tiles * tiles.keys < K <= tiles.parts * tiles.tiles * tiles.keys
+    assert D <= tiles.width < 2 * max(D, 16)
+    assert tiles.parts * tiles.width <= 16384  # what the second kernel holds of a query
+    assert -(-queries // tiles.rows) * tiles.parts <= max(2 * 132, -(-queries // tiles.rows))
 
 
 COMPILE = """
