@@ -31,8 +31,8 @@ class Benchmark(NamedTuple):
         return self.only in (None, device)
 
 
-_BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py")
-_GRAPH_CONV = ("tests/nn", "tests/kernels/test_graph_conv.py")
+_BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py", "tests/kernels/test_aimclr.py")
+_GRAPH_CONV = ("tests/nn", "tests/kernels/test_graph_conv.py", "tests/kernels/test_temporal_conv.py")
 _STEP = ("tests/methods", "tests/test_cuda_graph.py", "tests/test_moco.py", "tests/test_memory.py")
 _FEW = ("--repeats", "2")
 

@@ -123,9 +123,11 @@ def test_the_gate_may_be_gpu_marked_tests_alone(
     monkeypatch.setitem(BENCHMARKS, "files", Benchmark("Files", "benchmarks.files", ("tests/test_atomic.py",)))
     assert main(["losses", "augment", "scaling", "files", "--gate", "gpu", "--out", str(tmp_path)]) == 0
     of_losses, of_augment, of_scaling = machine.gpu_marked
-    assert of_losses == ["tests/losses", "tests/kernels/test_bank_read.py"], "they are run together"
+    kernels = ["tests/kernels/test_bank_read.py", "tests/kernels/test_aimclr.py"]
+    assert of_losses == ["tests/losses", *kernels], "they are run together"
     assert of_augment == ["tests/augment"]
-    assert of_scaling == ["tests/kernels/test_graph_conv.py"], "a set of tests is run once per call"
+    others = ["tests/kernels/test_graph_conv.py", "tests/kernels/test_temporal_conv.py"]
+    assert of_scaling == others, "a set of tests is run once per call"
     assert machine.tests == ["tests/test_atomic.py"], "where none is marked, all are run"
     gates = {
         path.name.split("-")[0]: json.loads(path.read_text())["machine"]["gate"] for path in tmp_path.glob("*.json")
