@@ -137,7 +137,7 @@ def captured_step(
 ) -> Callable[[Tensor, torch.Generator], object]:
     """Return our step as a CUDA graph, with the fused optimiser behind it; it trains this very model.
 
-    Its embeddings and loss may be compiled, which takes about a minute here and none in the steps.
+    Its embeddings and loss may be compiled, which takes its time here and none in the steps.
     """
     x = clips.to(generator.device)
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)

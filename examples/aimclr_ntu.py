@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=0)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--bf16", action="store_true", help="bfloat16 autocast; losses stay float32")
-    fast = "compiled (about a minute at the start) and launched as a whole, as a CUDA graph"
+    fast = "compiled (which takes a while at the start) and launched as a whole, as a CUDA graph"
     add("--fast", action="store_true", help=fast)
     add("--out", type=Path, default=Path("runs/aimclr"), help="folder for log, checkpoint and result")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")

@@ -1,6 +1,11 @@
-"""What is known of CUDA devices."""
+"""What is known of CUDA devices, and what stands in the way of Triton's kernels there."""
+
+import os
 
 import torch
+from torch import Tensor
+
+from skelcontrast import _check
 
 ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
 """Compute capabilities with the shared memory per multiprocessor that some kernels take, above 99 KiB up to 160."""
@@ -11,3 +16,19 @@ def capability(device: torch.device) -> tuple[int, int]:
     # Of the two calls that tell it, the one that torch.compile takes for a constant.
     properties = torch.cuda.get_device_properties(device)
     return properties.major, properties.minor
+
+
+def triton_cannot(x: Tensor, dtype: torch.dtype) -> str | None:
+    """Say why no kernel can take a tensor, computed with in `dtype`; Triton's interpreter takes those of a CPU."""
+    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"for tensors on {x.device.type}"
+    return "for float64" if dtype == torch.float64 else None
+
+
+def check_triton(owner: str, problem: str | None, *, installed: bool) -> None:
+    """Refuse ``implementation="triton"`` where there is a problem with what it was given, or no Triton."""
+    if problem is not None:
+        _check.fail(owner, "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
+    if not installed:
+        hint = "Run `pip install triton`, or pass 'auto'."
+        raise ImportError(f"{owner}: `implementation='triton'` needs Triton. {hint}")

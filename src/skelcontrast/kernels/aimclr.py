@@ -1,10 +1,9 @@
 """AimCLR's terms for CUDA: contrast, D3M and their gradients in one kernel, from what the views read of the bank."""
 
-import triton
 from torch import Tensor
 
 from skelcontrast.kernels._aimclr import terms
-from skelcontrast.kernels._device import on_device_of
+from skelcontrast.kernels._device import on_device_of, padded
 
 
 def triton_terms(
@@ -47,7 +46,7 @@ def triton_terms(
                 VIEWS=G,
                 POSITIVES=positives,
                 KL=form == "kl",
-                WIDTH=max(16, triton.next_power_of_2(D)),
+                WIDTH=padded(D),
                 num_warps=1,
                 enable_fp_fusion=True,
             )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skelcontrast._cuda import capability
 from skelcontrast.kernels._bank_read import finish, read_bank
-from skelcontrast.kernels._device import multiprocessors, on_device_of, tf32_in_products
+from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, tf32_in_products
 
 _LOG2_E = math.log2(math.e)
 _PARTS_BY_D = 16384
@@ -119,7 +119,7 @@ def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
     On capability 9.0 those that were fastest on an H200; elsewhere tiles that compile for 8.0 with next to no spilled
     registers, in less than 99 KiB of shared memory.
     """
-    width = max(16, triton.next_power_of_2(D))
+    width = padded(D)
     narrower = max(1, width // 128)
     tf32 = tf32_in_products()
     if bank.is_cuda and capability(bank.device) == (9, 0) and R > 64:

@@ -6,7 +6,6 @@ a gradient in closed form, so `torch.compile` takes each as one node and backwar
 """
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._cuda import check_triton, triton_cannot
 from skelcontrast.losses import _similarity
 from skelcontrast.losses._dense_read import dense_read, dense_rows
 from skelcontrast.losses._operators import streamed_read, streamed_rows, tied
@@ -176,21 +176,15 @@ def choose(
             return "triton"
         return "dense" if queries * bank.shape[0] <= _DENSE_UP_TO else "chunked"
     if implementation == "triton":
-        problem = _triton_cannot(bank, dtype, k)
-        if problem is not None:
-            _check.fail(owner, "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
-        if not _HAS_TRITON:
-            hint = "Run `pip install triton`, or pass 'auto'."
-            raise ImportError(f"{owner}: `implementation='triton'` needs Triton. {hint}")
+        check_triton(owner, _triton_cannot(bank, dtype, k), installed=_HAS_TRITON)
     return implementation
 
 
 def _triton_cannot(bank: Tensor, dtype: torch.dtype, k: int) -> str | None:
-    """Say why the kernel cannot take these tensors; with its interpreter it takes those of a CPU."""
-    if not bank.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"for tensors on {bank.device.type}"
-    if dtype == torch.float64:
-        return "for float64"
+    """Say why the kernel cannot take these tensors."""
+    problem = triton_cannot(bank, dtype)
+    if problem is not None:
+        return problem
     if bank.shape[1] > _WIDEST_OF_TRITON:
         return f"for D above {_WIDEST_OF_TRITON}, here {bank.shape[1]}"
     return f"for more than {_NEAREST_OF_TRITON} neighbours, here {k}" if k > _NEAREST_OF_TRITON else None

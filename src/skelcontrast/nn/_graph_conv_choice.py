@@ -1,14 +1,12 @@
 """Which form of the graph convolution is taken: what can run, and what was fastest where it was measured."""
 
 import importlib.util
-import os
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._cuda import ROOMY, capability
+from skelcontrast._cuda import ROOMY, capability, check_triton, triton_cannot
 from skelcontrast.nn._precision import is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
@@ -45,7 +43,7 @@ def choose(
     """Put what is measured in the place of "auto", after checking that the implementation can take these tensors."""
     partitions, out_channels, in_channels = weight.shape
     if implementation == "triton":
-        _check_triton(x, weight)
+        check_triton("graph_conv", _triton_cannot(x, weight), installed=_HAS_TRITON)
     if implementation == "auto" and order == "auto":
         if x.is_cuda and _HAS_TRITON and _triton_cannot(x, weight) is None:
             return "auto", "triton"
@@ -68,21 +66,11 @@ def _plain_order(x: Tensor, in_channels: int, out_channels: int) -> ContractionO
     return "aggregate-first" if out_channels > in_channels or keeps else "project-first"
 
 
-def _check_triton(x: Tensor, weight: Tensor) -> None:
-    problem = _triton_cannot(x, weight)
-    if problem is not None:
-        _check.fail("graph_conv", "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
-    if not _HAS_TRITON:
-        hint = "Run `pip install triton`, or pass 'auto'."
-        raise ImportError(f"graph_conv: `implementation='triton'` needs Triton. {hint}")
-
-
 def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
-    """Say why the kernels cannot take these tensors; with Triton's interpreter they take those of a CPU."""
-    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"for tensors on {x.device.type}"
-    if x.dtype == torch.float64:
-        return "for float64"
+    """Say why the kernels cannot take these tensors."""
+    problem = triton_cannot(x, x.dtype)
+    if problem is not None:
+        return problem
     partitions, joints = weight.shape[0], x.shape[3]
     if partitions > _TRITON_PARTITIONS or joints > _TRITON_JOINTS:
         most = f"{_TRITON_PARTITIONS} partitions or {_TRITON_JOINTS} joints"

@@ -1,7 +1,6 @@
 """Convolution over frames."""
 
 import importlib.util
-import os
 from typing import Literal, TypeAlias
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
-from skelcontrast._cuda import capability
+from skelcontrast._cuda import capability, check_triton, triton_cannot
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._operators import spectral_twin, temporal_conv_twin
 from skelcontrast.nn._precision import autocast_dtype, is_full_precision
@@ -84,7 +83,7 @@ def temporal_conv(
     if bias is not None:
         _check.shape("temporal_conv", "bias", bias, "C_out", C_out=out_channels)
     if implementation == "triton":
-        _check_triton(x)
+        check_triton("temporal_conv", triton_cannot(x, x.dtype), installed=_HAS_TRITON)
     if implementation == "auto":
         implementation = _fastest(x, weight, stride)
     if implementation == "spectral":
@@ -108,7 +107,7 @@ def _fastest(x: Tensor, weight: Tensor, stride: int) -> TemporalConvImplementati
     if x.device.type == "cpu" and is_full_precision(x) and stride == 1 and wide and fewer:
         return "spectral"
     narrow = max(in_channels, out_channels) <= TRITON_CHANNELS and stride <= _TRITON_STRIDE
-    if x.is_cuda and narrow and _HAS_TRITON and _triton_cannot(x) is None and capability(x.device) >= (8, 0):
+    if x.is_cuda and narrow and _HAS_TRITON and triton_cannot(x, x.dtype) is None and capability(x.device) >= (8, 0):
         return "triton"
     return "direct"
 
@@ -119,22 +118,6 @@ def _check_stride(owner: str, stride: int, implementation: str) -> None:
         _check.fail(owner, "stride", "be 1 with implementation='spectral'", stride)
     if implementation == "triton" and stride > _TRITON_STRIDE:
         _check.fail(owner, "stride", f"be at most {_TRITON_STRIDE} with implementation='triton'", stride)
-
-
-def _check_triton(x: Tensor) -> None:
-    problem = _triton_cannot(x)
-    if problem is not None:
-        _check.fail("temporal_conv", "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
-    if not _HAS_TRITON:
-        hint = "Run `pip install triton`, or pass 'auto'."
-        raise ImportError(f"temporal_conv: `implementation='triton'` needs Triton. {hint}")
-
-
-def _triton_cannot(x: Tensor) -> str | None:
-    """Say why the kernels cannot take these tensors; with Triton's interpreter they take those of a CPU."""
-    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"for tensors on {x.device.type}"
-    return "for float64" if x.dtype == torch.float64 else None
 
 
 class TemporalConv(nn.Conv2d):
