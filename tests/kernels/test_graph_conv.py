@@ -97,8 +97,8 @@ from triton.compiler import ASTSource
 from skelcontrast.kernels import _graph_conv as kernels
 from skelcontrast.kernels.graph_conv import _Tile
 
-POINTERS = {"x", "weight", "shift", "adjacency", "y", "upstream", "grad_x"}
-SUMS = {"grad_graph", "grad_maps", "grad_shift"}
+POINTERS = {"x", "weight", "bias", "adjacency", "y", "upstream", "grad_x"}
+SUMS = {"grad_graph", "grad_maps", "grad_bias", "grad_reach"}
 x = torch.empty(1, 16, 1, 25, dtype=torch.bfloat16)
 options = {**_Tile.of(torch.empty(3, 16, 16), x, "tf32")._asdict(), "STEPS": 1, "DOT": "tf32"}
 launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}

@@ -153,7 +153,7 @@ def test_module_is_the_function() -> None:
 
 
 def test_operator_keeps_torchs_rules() -> None:
-    torch.library.opcheck(temporal_conv_twin, (*draw((2, 5, 4, 3, 6), 3, channels_last=False), 2))
+    torch.library.opcheck(temporal_conv_twin.operator, (*draw((2, 5, 4, 3, 6), 3, channels_last=False), 2))
 
 
 def test_compiles_to_one_graph() -> None:

@@ -19,11 +19,13 @@ def draw(*shapes: tuple[int, ...]) -> list[Tensor]:
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_operators_keep_torchs_rules(memory_format: torch.memory_format) -> None:
-    x, weight, shift, adjacency = draw((2, 3, 4, 5), (2, 6, 3), (5, 6), (2, 5, 5))
+    x, weight, bias, adjacency = draw((2, 3, 4, 5), (2, 6, 3), (2, 6), (2, 5, 5))
     x = x.detach().contiguous(memory_format=memory_format).requires_grad_()
-    torch.library.opcheck(graph_conv_twin, (x, weight, shift, adjacency, "blocked"))
+    torch.library.opcheck(graph_conv_twin.operator, (x, weight, bias, adjacency, "blocked"))
     taps, bias = draw((6, 3, 5), (6,))
-    torch.library.opcheck(spectral_twin, (x.detach().contiguous(memory_format=torch.channels_last), taps, bias))
+    torch.library.opcheck(
+        spectral_twin.operator, (x.detach().contiguous(memory_format=torch.channels_last), taps, bias)
+    )
 
 
 def build(dropout: float = 0.0) -> STGCN:

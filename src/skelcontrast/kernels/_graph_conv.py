@@ -2,9 +2,10 @@
 
 A program takes a few frames at a time. Their features stand as rows (frame, channel) with a column per joint while they
 are gathered over the graph, and as rows (frame, joint) with a column per channel while they are projected; in between
-they are turned around on the chip, so that memory sees the input once and the output once. What is summed over frames
-(the gradients of weight, shift and adjacency) stays on the chip until a program has seen its frames, and is written
-once per program, a row of `width` numbers, to be added up in a fixed order.
+they are turned around on the chip, so that memory sees the input once and the output once. A bias reaches a joint as
+often as its partition of the graph sends something there; what all of them come to is the shift of a joint. What is
+summed over frames (the gradients of weight, bias and adjacency) stays on the chip until a program has seen its frames,
+and is written once per program, a row of `width` numbers, to be added up in a fixed order.
 
 Sizes: T frames of a sample, V joints, C and O channels in and out, P partitions, `frames` of all samples together. Of
 a tile: VP joints and PP partitions (padded), CB and OB channels, BB frames. STEPS blocks of channels are summed over
@@ -106,19 +107,42 @@ def _maps(
 
 
 @_jit
-def _shift(
-    shift: tl.tensor,
+def _biases(
+    bias: tl.tensor,
     o0: tl.tensor,
-    V: tl.tensor,
     O: tl.tensor,
+    P: tl.tensor,
+    PP: tl.constexpr,
+    OB: tl.constexpr,
+) -> tl.tensor:
+    """Load the biases as rows (partition) and columns (channel out)."""
+    partition, channel = tl.arange(0, PP), o0 + tl.arange(0, OB)
+    mask = (partition < P)[:, None] & (channel < O)[None, :]
+    return tl.load(bias + partition[:, None] * O + channel[None, :], mask, 0.0).to(tl.float32)
+
+
+@_jit
+def _reach(graph: tl.tensor, VP: tl.constexpr, PP: tl.constexpr) -> tl.tensor:
+    """Return how much of a bias reaches a joint: rows (partition) and columns (joint)."""
+    return tl.reshape(tl.sum(graph.to(tl.float32), 0), (PP, VP))
+
+
+@_jit
+def _shift(
+    bias: tl.tensor,
+    graph: tl.tensor,
+    o0: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
     VP: tl.constexpr,
+    PP: tl.constexpr,
     OB: tl.constexpr,
     BB: tl.constexpr,
 ) -> tl.tensor:
-    """Load the shift as rows (frame, joint) and columns (channel out), alike for every frame."""
-    joint, channel = tl.arange(0, BB * VP) % VP, o0 + tl.arange(0, OB)
-    mask = (joint < V)[:, None] & (channel < O)[None, :]
-    return tl.load(shift + joint[:, None] * O + channel[None, :], mask, 0.0).to(tl.float32)
+    """Return what the biases come to, as rows (frame, joint) and columns (channel out), alike for every frame."""
+    biases, reach = _biases(bias, o0, O, P, PP, OB), _reach(graph, VP, PP)
+    shift = tl.sum(reach[:, :, None] * biases[:, None, :], 0)
+    return tl.reshape(tl.broadcast_to(shift[None, :, :], (BB, VP, OB)), (BB * VP, OB))
 
 
 @_jit
@@ -140,9 +164,9 @@ def _gather(
     DOT: tl.constexpr,
 ) -> tl.tensor:
     """Gather rows (frame, channel) over the graph into rows (frame, joint), columns (partition, channel)."""
-    gathered = _dot(features, graph, DOT)
+    gathered = _dot(features, graph, DOT).to(features.dtype)
     turned = tl.permute(tl.reshape(gathered, (BB, CB, PP, VP)), (0, 3, 2, 1))
-    return tl.reshape(turned, (BB * VP, PP * CB)).to(features.dtype)
+    return tl.reshape(turned, (BB * VP, PP * CB))
 
 
 @_jit
@@ -153,7 +177,7 @@ def forward(
     xt: tl.tensor,
     xv: tl.tensor,
     weight: tl.tensor,
-    shift: tl.tensor,
+    bias: tl.tensor,
     adjacency: tl.tensor,
     y: tl.tensor,
     yn: tl.tensor,
@@ -174,9 +198,10 @@ def forward(
     STEPS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    graph = _graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
+    graph = _graph(adjacency, V, P, VP, PP)
     o0 = tl.program_id(1) * OB
-    start = _shift(shift, o0, V, O, VP, OB, BB)
+    start = _shift(bias, graph, o0, O, P, VP, PP, OB, BB)
+    graph = graph.to(x.dtype.element_ty)
     if STEPS == 1:
         maps = _maps(weight, 0, o0, C, O, P, PP, CB, OB).to(x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
@@ -229,7 +254,10 @@ def backward_features(
     STEPS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Gradients in x, written, and in the adjacency, summed over this program's frames and channels."""
+    """Gradients in x, written, and in the adjacency, summed over this program's frames and channels.
+
+    Without what the biases add to the latter.
+    """
     graph = _graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
     c0 = tl.program_id(1) * CB
     of_graph = tl.zeros((VP, PP * VP), tl.float32)
@@ -245,8 +273,8 @@ def backward_features(
                 where, mask = _outputs(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
                 maps = tl.trans(_maps(weight, c0, o0, C, O, P, PP, CB, OB)).to(x.dtype.element_ty)
                 of_gathered += _dot(tl.load(where, mask, 0.0), maps, DOT)
-        turned = tl.permute(tl.reshape(of_gathered, (BB, VP, PP, CB)), (0, 3, 2, 1))
-        turned = tl.reshape(turned, (BB * CB, PP * VP)).to(x.dtype.element_ty)
+        turned = tl.permute(tl.reshape(of_gathered.to(x.dtype.element_ty), (BB, VP, PP, CB)), (0, 3, 2, 1))
+        turned = tl.reshape(turned, (BB * CB, PP * VP))
         where, mask = _features(grad_x, gn, gc, gt, gv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
         of_features = _dot(turned, tl.trans(graph), DOT)
         tl.store(where, of_features.to(grad_x.dtype.element_ty), mask)
@@ -271,9 +299,11 @@ def backward_maps(
     xc: tl.tensor,
     xt: tl.tensor,
     xv: tl.tensor,
+    bias: tl.tensor,
     adjacency: tl.tensor,
     grad_maps: tl.tensor,
-    grad_shift: tl.tensor,
+    grad_bias: tl.tensor,
+    grad_reach: tl.tensor,
     width: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
@@ -288,8 +318,10 @@ def backward_maps(
     BB: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Gradients in weight and shift, summed over this program's frames."""
-    graph = _graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
+    """Gradients in weight and bias, and in how far biases reach, summed over this program's frames."""
+    graph = _graph(adjacency, V, P, VP, PP)
+    reach = _reach(graph, VP, PP)
+    graph = graph.to(x.dtype.element_ty)
     c0, o0 = tl.program_id(1) * CB, tl.program_id(2) * OB
     of_maps, of_shift = tl.zeros((PP * CB, OB), tl.float32), tl.zeros((VP, OB), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
@@ -299,11 +331,61 @@ def backward_maps(
         where, mask = _features(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
         gathered = _gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
         of_maps += _dot(tl.trans(gathered), above, DOT)
-    row, joint, channel = tl.arange(0, PP * CB), tl.arange(0, VP), o0 + tl.arange(0, OB)
+    row, channel = tl.arange(0, PP * CB), o0 + tl.arange(0, OB)
     partition, inner = row // CB, c0 + row % CB
     mask = ((partition < P) & (inner < C))[:, None] & (channel < O)[None, :]
     where = tl.program_id(0) * width + (partition * O * C + inner)[:, None] + channel[None, :] * C
     tl.store(grad_maps + where, of_maps, mask)
     if tl.program_id(1) == 0:
-        present = (joint < V)[:, None] & (channel < O)[None, :]
-        tl.store(grad_shift + tl.program_id(0) * width + joint[:, None] * O + channel[None, :], of_shift, present)
+        part, joint = tl.arange(0, PP), tl.arange(0, VP)
+        of_bias = tl.sum(reach[:, :, None] * of_shift[None, :, :], 1)
+        into = grad_bias + tl.program_id(0) * width + part[:, None] * O + channel[None, :]
+        tl.store(into, of_bias, (part < P)[:, None] & (channel < O)[None, :])
+        of_reach = tl.sum(_biases(bias, o0, O, P, PP, OB)[:, None, :] * of_shift[None, :, :], 2)
+        into = grad_reach + tl.program_id(0) * width + tl.program_id(2) * P * V + part[:, None] * V + joint[None, :]
+        tl.store(into, of_reach, (part < P)[:, None] & (joint < V)[None, :])
+
+
+@_jit
+def add_up(
+    sums: tl.tensor,
+    of_graph: tl.tensor,
+    of_maps: tl.tensor,
+    of_bias: tl.tensor,
+    parts: tl.tensor,
+    width: tl.tensor,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    INNER: tl.constexpr,
+    OUTER: tl.constexpr,
+    PB: tl.constexpr,
+    WB: tl.constexpr,
+) -> None:
+    """Gradients in adjacency, weight and bias from the rows of all programs.
+
+    A row holds the adjacency for INNER blocks of channels, weight, bias, and the reach of biases for OUTER blocks.
+    """
+    column = tl.program_id(0) * WB + tl.arange(0, WB)
+    graph, maps, biases = P * V * V, P * O * C, P * O
+    is_graph = column < graph
+    reach = column // (V * V) * V + column % V
+    total = tl.zeros((PB, WB), tl.float32)
+    for first in range(0, parts, PB):
+        part = first + tl.arange(0, PB)
+        row = sums + part[:, None] * width
+        here = (part < parts)[:, None]
+        once = here & ((column >= graph) & (column < graph + maps + biases))[None, :]
+        total += tl.load(row + (INNER - 1) * graph + column[None, :], once, 0.0)
+        for block in range(INNER):
+            total += tl.load(row + block * graph + column[None, :], here & is_graph[None, :], 0.0)
+        for block in range(OUTER):
+            where = INNER * graph + maps + biases + block * P * V + reach
+            total += tl.load(row + where[None, :], here & is_graph[None, :], 0.0)
+    result = tl.sum(total, 0)
+    tl.store(of_graph + column, result.to(of_graph.dtype.element_ty), is_graph)
+    column -= graph
+    tl.store(of_maps + column, result.to(of_maps.dtype.element_ty), (column >= 0) & (column < maps))
+    column -= maps
+    tl.store(of_bias + column, result.to(of_bias.dtype.element_ty), (column >= 0) & (column < biases))

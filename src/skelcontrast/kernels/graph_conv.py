@@ -8,7 +8,10 @@ from torch import Tensor
 
 from skelcontrast._cuda import ROOMY, capability
 from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
-from skelcontrast.kernels._graph_conv import backward_features, backward_maps, forward
+from skelcontrast.kernels._graph_conv import add_up, backward_features, backward_maps, forward
+
+_ROWS, _COLUMNS = 64, 32
+"""Of a tile in which rows of sums are added up."""
 
 
 class _Tile(NamedTuple):
@@ -41,33 +44,34 @@ class _Tile(NamedTuple):
         return cls(joints, partitions, inner, outer, 32 // inner, num_stages=3 if precision == "tf32" else 2)
 
 
-def triton_graph_conv(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, out: Tensor) -> None:
-    """Write into `out` what `graph_conv` returns; `shift` (V, C_out) is what the biases come to."""
-    weight, shift, adjacency = weight.contiguous(), shift.contiguous(), adjacency.contiguous()
+def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
+    """Write into `out` what `graph_conv` returns."""
+    weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     tile, options = _tile(weight, x)
     inner, outer = _blocks(weight, tile)
     grid = (_programs(x, tile, outer), outer)
     with on_device_of(x):
         forward[grid](
-            x, *x.stride(), weight, shift, adjacency, out, *out.stride(), *_sizes(x, weight), STEPS=inner, **options
+            x, *x.stride(), weight, bias, adjacency, out, *out.stride(), *_sizes(x, weight), STEPS=inner, **options
         )
 
 
 def triton_gradients(
-    upstream: Tensor, x: Tensor, weight: Tensor, adjacency: Tensor, grad_x: Tensor
+    upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, grad_x: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the gradient in x into `grad_x` and return those in weight, shift and adjacency."""
-    weight, adjacency = weight.contiguous(), adjacency.contiguous()
+    """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
+    weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     tile, options = _tile(weight, x)
     inner, outer = _blocks(weight, tile)
     above, features, sizes = (upstream, *upstream.stride()), (x, *x.stride()), _sizes(x, weight)
-    # A row of sums per program: of the adjacency for each block of channels, of the weight, of the shift.
-    graph = (inner, *adjacency.shape)
-    graphs, maps = inner * adjacency.numel(), weight.numel()
-    width = graphs + maps + x.shape[3] * weight.shape[1]
     programs = _programs(x, tile, inner)
+    # A row of sums per program, as `add_up` reads it.
+    reach = outer * adjacency[:, 0].numel()
+    widths = [inner * adjacency.numel(), weight.numel(), bias.numel(), reach]
+    width = sum(widths)
     sums = x.new_empty(programs, width, dtype=torch.float32)
-    of_graph, of_maps, of_shift = sums.split([graphs, maps, width - graphs - maps], dim=1)
+    of_graph, *of_maps_and_bias = sums.split(widths, dim=1)
+    gradients = torch.empty_like(adjacency), torch.empty_like(weight), torch.empty_like(bias)
     with on_device_of(x):
         backward_features[programs, inner](
             *above,
@@ -82,12 +86,15 @@ def triton_gradients(
             STEPS=outer,
             **options,
         )
-        backward_maps[programs, inner, outer](*above, *features, adjacency, of_maps, of_shift, width, *sizes, **options)
-    return (
-        of_maps.sum(0).view_as(weight).to(weight.dtype),
-        of_shift.sum(0).view(x.shape[3], -1).to(weight.dtype),
-        of_graph.unflatten(1, graph).sum((0, 1)).to(adjacency.dtype),
-    )
+        backward_maps[programs, inner, outer](
+            *above, *features, bias, adjacency, *of_maps_and_bias, width, *sizes, **options
+        )
+        columns = triton.cdiv(sum(gradient.numel() for gradient in gradients), _COLUMNS)
+        add_up[(columns,)](
+            sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=_ROWS, WB=_COLUMNS
+        )
+    of_adjacency, of_weight, of_bias = gradients
+    return of_weight, of_bias, of_adjacency
 
 
 def _blocks(weight: Tensor, tile: _Tile) -> tuple[int, int]:

@@ -72,8 +72,14 @@ def _take(scratch: Tensor, shape: tuple[int, ...]) -> Tensor:
     return scratch[: math.prod(shape)].view(shape)
 
 
-def blocked_graph_conv(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, out: Tensor) -> None:
-    """Write into `out` what `graph_conv` returns, aggregated first; `shift` (V, C_out) is what the biases come to."""
+def shift_of(bias: Tensor, adjacency: Tensor) -> Tensor:
+    """Return (V, C_out): a bias added before aggregation reaches joint w once for every unit of weight in column w."""
+    return (adjacency.sum(1).to(bias.dtype)[:, :, None] * bias[:, None, :]).sum(0)
+
+
+def blocked_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
+    """Write into `out` what `graph_conv` returns, aggregated first."""
+    shift = shift_of(bias, adjacency)
     maps = [one.t() for one in weight]
     scratch = _Scratch(x, weight, adjacency)
     for block in scratch.blocks(x):
@@ -88,9 +94,9 @@ def blocked_graph_conv(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tens
 
 
 def blocked_gradients(
-    upstream: Tensor, x: Tensor, weight: Tensor, adjacency: Tensor, grad_x: Tensor
+    upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, grad_x: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the gradient in x into `grad_x` and return those in weight, shift and adjacency."""
+    """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
     scratch = _Scratch(x, weight, adjacency)
     grad_weight, grad_graph = torch.zeros_like(weight), x.new_zeros(scratch.joints, scratch.graph.shape[0])
     grad_shift = x.new_zeros(scratch.joints, weight.shape[1])
@@ -107,4 +113,5 @@ def blocked_gradients(
         into = block.of(grad_x)
         into.copy_(torch.mm(scratch.graph.t(), gathered, out=joints).view(into.shape))
     grad_adjacency = grad_graph.view(scratch.joints, scratch.partitions, scratch.joints).transpose(0, 1)
-    return grad_weight, grad_shift, grad_adjacency.contiguous()
+    through_biases = (bias @ grad_shift.t())[:, None, :]
+    return grad_weight, adjacency.sum(1) @ grad_shift, grad_adjacency + through_biases

@@ -1,9 +1,6 @@
-"""The fast twins as operators of torch: one node each for `torch.compile`, with a gradient in closed form.
+"""The fast twins as operations of torch with gradients in closed form, see `Twin`."""
 
-The gradients are operators themselves and have none of their own: a second derivative raises.
-"""
-
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,8 +9,22 @@ from torch.autograd.function import FunctionCtx
 from skelcontrast.nn._graph_conv_blocked import blocked_gradients, blocked_graph_conv
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._spectral import spectral_conv, spectral_gradients
+from skelcontrast.nn._twin import Gradients, Twin
 
-_Gradients: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+_Four: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+_Three: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+class _Context(FunctionCtx):
+    """What a gradient finds again: tensors, and all else that the operation was told."""
+
+    saved_tensors: tuple[Tensor, ...]
+    how: tuple[Any, ...]
+
+
+def _unset(x: Tensor, *sizes: int) -> Tensor:
+    """Return an unset tensor of these sizes, channels-last."""
+    return torch.empty(sizes, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _unset_like(x: Tensor, channels: int) -> Tensor:
@@ -22,152 +33,261 @@ def _unset_like(x: Tensor, channels: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
-@torch.library.custom_op("skelcontrast::graph_conv", mutates_args=())
-def graph_conv_twin(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, twin: str) -> Tensor:
-    """Convolve x (N, C_in, T, V) with weight (P, C_out, C_in) over adjacency (P, V, V) and add shift (V, C_out)."""
+def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str) -> Tensor:
     out = _unset_like(x, weight.shape[1])
     if twin == "triton":
         from skelcontrast.kernels.graph_conv import triton_graph_conv
 
-        triton_graph_conv(x, weight, shift, adjacency, out)
+        triton_graph_conv(x, weight, bias, adjacency, out)
     else:
-        blocked_graph_conv(x, weight, shift, adjacency, out)
+        blocked_graph_conv(x, weight, bias, adjacency, out)
     return out
 
 
-@torch.library.custom_op("skelcontrast::graph_conv_gradients", mutates_args=())
-def graph_conv_gradients(upstream: Tensor, x: Tensor, weight: Tensor, adjacency: Tensor, twin: str) -> _Gradients:
-    """Return the gradients in x, weight, shift and adjacency."""
+def _graph_conv_fake(x: Tensor, weight: Tensor, _bias: Tensor, _adjacency: Tensor, _twin: str) -> Tensor:
+    return _unset_like(x, weight.shape[1])
+
+
+def _graph_conv_gradients(
+    upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str
+) -> _Four:
     grad_x = _unset_like(x, x.shape[1])
     if twin == "triton":
         from skelcontrast.kernels.graph_conv import triton_gradients
 
-        return grad_x, *triton_gradients(upstream, x, weight, adjacency, grad_x)
-    return grad_x, *blocked_gradients(upstream, x, weight, adjacency, grad_x)
+        return grad_x, *triton_gradients(upstream, x, weight, bias, adjacency, grad_x)
+    return grad_x, *blocked_gradients(upstream, x, weight, bias, adjacency, grad_x)
 
 
-@graph_conv_twin.register_fake
-def _(x: Tensor, weight: Tensor, _shift: Tensor, _adjacency: Tensor, _twin: str) -> Tensor:
-    return _unset_like(x, weight.shape[1])
+def _graph_conv_gradients_fake(
+    _upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, _twin: str
+) -> _Four:
+    return _unset_like(x, x.shape[1]), torch.empty_like(weight), torch.empty_like(bias), torch.empty_like(adjacency)
 
 
-@graph_conv_gradients.register_fake
-def _(_upstream: Tensor, x: Tensor, weight: Tensor, adjacency: Tensor, _twin: str) -> _Gradients:
-    shift = weight.new_empty(x.shape[3], weight.shape[1])
-    return _unset_like(x, x.shape[1]), torch.empty_like(weight), shift, torch.empty_like(adjacency)
+def _save_graph_conv(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+    *tensors, twin = inputs
+    ctx.how = (twin,)
+    ctx.save_for_backward(*tensors)
 
 
-class _Context(FunctionCtx):
-    """What the gradient finds again."""
-
-    saved_tensors: tuple[Tensor, Tensor, Tensor]
-    twin: str
+def _graph_conv_gradient(ctx: _Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    return (*gradients(upstream, *ctx.saved_tensors, *ctx.how), None)
 
 
-def _save(ctx: _Context, inputs: tuple[Tensor, Tensor, Tensor, Tensor, str], output: Tensor) -> None:  # noqa: ARG001  torch's signature
-    x, weight, _, adjacency, ctx.twin = inputs
-    ctx.save_for_backward(x, weight, adjacency)
+graph_conv_twin = Twin(
+    "skelcontrast::graph_conv",
+    _graph_conv,
+    _graph_conv_fake,
+    _graph_conv_gradients,
+    _graph_conv_gradients_fake,
+    save=_save_graph_conv,
+    gradient=_graph_conv_gradient,
+)
+"""Convolve x (N, C_in, T, V) with weight (P, C_out, C_in) and bias (P, C_out) over adjacency (P, V, V)."""
 
 
-def _gradient(ctx: _Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    return (*graph_conv_gradients(upstream, *ctx.saved_tensors, ctx.twin), None)
-
-
-graph_conv_twin.register_autograd(_gradient, setup_context=_save)
-
-
-@torch.library.custom_op("skelcontrast::spectral_conv", mutates_args=())
-def spectral_twin(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L) and add bias (C_out,); channels-last."""
+def _spectral(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return spectral_conv(x, weight, bias)
 
 
-@torch.library.custom_op("skelcontrast::spectral_conv_gradients", mutates_args=())
-def spectral_gradients_twin(upstream: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients in x, channels-last, in weight and in bias."""
+def _spectral_fake(x: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
+    return _unset(x, x.shape[0], weight.shape[0], *x.shape[2:])
+
+
+def _spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
     return spectral_gradients(upstream, x, weight)
 
 
-@spectral_twin.register_fake
-def _(x: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
-    shape = (x.shape[0], weight.shape[0], *x.shape[2:])
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+def _spectral_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
+    return _unset(x, *x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
-@spectral_gradients_twin.register_fake
-def _(_upstream: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    return grad_x, torch.empty_like(weight), weight.new_empty(weight.shape[0])
-
-
-class _SpectralContext(FunctionCtx):
-    """What the gradient finds again."""
-
-    saved_tensors: tuple[Tensor, Tensor]
-
-
-def _save_spectral(ctx: _SpectralContext, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+def _save_spectral(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
     ctx.save_for_backward(*inputs[:2])
 
 
-def _spectral_gradient(ctx: _SpectralContext, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    gradients: tuple[Tensor, Tensor, Tensor] = spectral_gradients_twin(upstream, *ctx.saved_tensors)
-    return gradients
+def _spectral_gradient(ctx: _Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    return gradients(upstream, *ctx.saved_tensors)
 
 
-spectral_twin.register_autograd(_spectral_gradient, setup_context=_save_spectral)
+spectral_twin = Twin(
+    "skelcontrast::spectral_conv",
+    _spectral,
+    _spectral_fake,
+    _spectral_gradients,
+    _spectral_gradients_fake,
+    save=_save_spectral,
+    gradient=_spectral_gradient,
+)
+"""Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L) and add bias (C_out,); channels-last."""
 
 
-@torch.library.custom_op("skelcontrast::temporal_conv", mutates_args=())
-def temporal_conv_twin(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L, 1) and add bias (C_out,); channels-last."""
+def _temporal(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
     from skelcontrast.kernels.temporal_conv import triton_temporal_conv
 
-    out = _unset_convolved(x, weight, stride)
+    out = _temporal_fake(x, weight, bias, stride)
     triton_temporal_conv(x.contiguous(memory_format=torch.channels_last), weight, bias, stride, out)
     return out
 
 
-@torch.library.custom_op("skelcontrast::temporal_conv_gradients", mutates_args=())
-def temporal_conv_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients in x, channels-last, in weight and in bias."""
+def _temporal_fake(x: Tensor, weight: Tensor, _bias: Tensor, stride: int) -> Tensor:
+    return _unset(x, x.shape[0], weight.shape[0], -(-x.shape[2] // stride), x.shape[3])
+
+
+def _temporal_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int) -> _Three:
     from skelcontrast.kernels.temporal_conv import triton_gradients
 
     upstream, x = (value.contiguous(memory_format=torch.channels_last) for value in (upstream, x))
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    grad_x = _unset(x, *x.shape)
     return grad_x, *triton_gradients(upstream, x, weight, stride, grad_x)
 
 
-def _unset_convolved(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    shape = (x.shape[0], weight.shape[0], -(-x.shape[2] // stride), x.shape[3])
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+def _temporal_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor, _stride: int) -> _Three:
+    return _unset(x, *x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
-@temporal_conv_twin.register_fake
-def _(x: Tensor, weight: Tensor, _bias: Tensor, stride: int) -> Tensor:
-    return _unset_convolved(x, weight, stride)
-
-
-@temporal_conv_gradients.register_fake
-def _(_upstream: Tensor, x: Tensor, weight: Tensor, _stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    return grad_x, torch.empty_like(weight), weight.new_empty(weight.shape[0])
-
-
-class _TemporalContext(FunctionCtx):
-    """What the gradient finds again."""
-
-    saved_tensors: tuple[Tensor, Tensor]
-    stride: int
-
-
-def _save_temporal(ctx: _TemporalContext, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ARG001  torch's signature
-    x, weight, _, ctx.stride = inputs
+def _save_temporal(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+    x, weight, _, stride = inputs
+    ctx.how = (stride,)
     ctx.save_for_backward(x, weight)
 
 
-def _temporal_gradient(ctx: _TemporalContext, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    return (*temporal_conv_gradients(upstream, *ctx.saved_tensors, ctx.stride), None)
+def _temporal_gradient(ctx: _Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    return (*gradients(upstream, *ctx.saved_tensors, *ctx.how), None)
 
 
-temporal_conv_twin.register_autograd(_temporal_gradient, setup_context=_save_temporal)
+temporal_conv_twin = Twin(
+    "skelcontrast::temporal_conv",
+    _temporal,
+    _temporal_fake,
+    _temporal_gradients,
+    _temporal_gradients_fake,
+    save=_save_temporal,
+    gradient=_temporal_gradient,
+)
+"""Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L, 1) and add bias (C_out,); channels-last."""
+
+
+def _statistics(
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    from skelcontrast.kernels.batch_norm import triton_statistics
+
+    return triton_statistics(x, running_mean, running_variance, momentum, eps)
+
+
+statistics_operator = torch.library.custom_op(
+    "skelcontrast::batch_statistics", _statistics, mutates_args=("running_mean", "running_variance")
+)
+
+
+@statistics_operator.register_fake
+def _(
+    x: Tensor, _running_mean: Tensor, _running_variance: Tensor, _momentum: float, _eps: float
+) -> tuple[Tensor, Tensor]:
+    mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    return mean, inverse
+
+
+def batch_statistics(
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean and inverse standard deviation (C,) of x (N, C, T, V), channels-last; move the running statistics."""
+    by = statistics_operator if torch.compiler.is_compiling() else _statistics
+    mean, inverse = by(x, running_mean, running_variance, momentum, eps)
+    return mean, inverse
+
+
+def _normalize(
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    residual: Tensor | None,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+) -> Tensor:
+    from skelcontrast.kernels.batch_norm import Behind, triton_normalize
+
+    return triton_normalize(x, mean, inverse, weight, bias, residual, seed, Behind(dropout, relu))
+
+
+def _normalize_gradients(
+    upstream: Tensor,
+    x: Tensor,
+    out: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+    with_residual: bool,
+) -> _Four:
+    from skelcontrast.kernels.batch_norm import Behind, triton_gradients
+
+    upstream = upstream.contiguous(memory_format=torch.channels_last)
+    inputs = upstream, x, out, mean, inverse, weight, bias, seed, Behind(dropout, relu)
+    return triton_gradients(*inputs, with_residual=with_residual)
+
+
+def _normalize_fake(
+    x: Tensor,
+    _mean: Tensor,
+    _inverse: Tensor,
+    _weight: Tensor,
+    _bias: Tensor,
+    _residual: Tensor | None,
+    _seed: Tensor,
+    _dropout: float,
+    _relu: bool,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _normalize_gradients_fake(
+    _upstream: Tensor,
+    x: Tensor,
+    _out: Tensor,
+    _mean: Tensor,
+    _inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    _seed: Tensor,
+    _dropout: float,
+    _relu: bool,
+    with_residual: bool,
+) -> _Four:
+    of_residual = torch.empty_like(x) if with_residual else x.new_empty(0)
+    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias), of_residual
+
+
+def _save_normalized(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, mean, inverse, weight, bias, residual, seed, dropout, relu = inputs
+    ctx.how = dropout, relu, residual is not None
+    # Without a residual the gradient of ReLU is found from x.
+    ctx.save_for_backward(x, x if residual is None else output, mean, inverse, weight, bias, seed)
+
+
+def _normalize_gradient(ctx: _Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    of_x, of_weight, of_bias, of_residual = gradients(upstream, *ctx.saved_tensors, *ctx.how)
+    return of_x, None, None, of_weight, of_bias, of_residual if ctx.how[2] else None, None, None, None
+
+
+normalize_twin = Twin(
+    "skelcontrast::normalize",
+    _normalize,
+    _normalize_fake,
+    _normalize_gradients,
+    _normalize_gradients_fake,
+    save=_save_normalized,
+    gradient=_normalize_gradient,
+)
+"""Return ``relu(residual + dropout(weight * (x - mean) * inverse + bias))``; features are channels-last.
+
+Mean and inverse standard deviation are those of `x`, and its gradient knows that.
+"""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast.nn._graph_conv_blocked import shift_of
 from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation, check_choices, choose
 from skelcontrast.nn._operators import graph_conv_twin
 from skelcontrast.nn._precision import autocast_dtype
@@ -76,8 +77,9 @@ def graph_conv(
         _check.shape("graph_conv", "bias", bias, "P C_out", P=partitions, C_out=out_channels)
     order, implementation = choose(x, weight, order, implementation)
     if implementation in ("blocked", "triton"):
-        shift = weight.new_zeros(joints, out_channels) if bias is None else _shift(bias, adjacency)
-        return _fused(x, weight, shift, adjacency, implementation)
+        return _fused(
+            x, weight, weight.new_zeros(weight.shape[:2]) if bias is None else bias, adjacency, implementation
+        )
     if order == "dense":
         return _dense(x, weight, bias, adjacency)
     if order == "aggregate-first":
@@ -96,7 +98,7 @@ def _aggregate_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: 
     gathered = x @ rearrange(adjacency, "p v w -> v (p w)").to(x.dtype)
     gathered = rearrange(gathered, "n c t (p w) -> n (p c) t w", p=weight.shape[0])
     out = F.conv2d(gathered, rearrange(weight, "p o c -> o (p c) 1 1"))
-    return out if bias is None else out + _shift(bias, adjacency).t()[:, None, :].to(out.dtype)
+    return out if bias is None else out + shift_of(bias, adjacency).t()[:, None, :].to(out.dtype)
 
 
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
@@ -107,21 +109,16 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) ->
     if bias is None:
         out = frames @ lifted
     else:
-        out = torch.addmm(_shift(bias, adjacency).flatten().to(lifted.dtype), frames, lifted)
+        out = torch.addmm(shift_of(bias, adjacency).flatten().to(lifted.dtype), frames, lifted)
     return rearrange(out, "(n t) (w o) -> n o t w", t=x.shape[2], w=joints)
 
 
-def _fused(x: Tensor, weight: Tensor, shift: Tensor, adjacency: Tensor, twin: str) -> Tensor:
+def _fused(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str) -> Tensor:
     dtype = autocast_dtype(x)
     if twin != "triton":  # whose kernels convert what they load
-        weight, shift, adjacency = weight.to(dtype), shift.to(dtype), adjacency.to(dtype)
-    out: Tensor = graph_conv_twin(x.to(dtype), weight, shift, adjacency, twin)
+        weight, bias, adjacency = weight.to(dtype), bias.to(dtype), adjacency.to(dtype)
+    out: Tensor = graph_conv_twin(x.to(dtype), weight, bias, adjacency, twin)
     return out
-
-
-def _shift(bias: Tensor, adjacency: Tensor) -> Tensor:
-    """Return (V, C_out): a bias added before aggregation reaches joint w once for every unit of weight in column w."""
-    return (adjacency.sum(1).to(bias.dtype)[:, :, None] * bias[:, None, :]).sum(0)
 
 
 def _check_adjacency(owner: str, adjacency: object) -> tuple[int, int]:

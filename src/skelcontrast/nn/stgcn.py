@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast.nn._batch_norm import normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn.graph_conv import GraphConv
@@ -78,13 +78,21 @@ class STGCNBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
-        out: Tensor = self.tcn(self.gcn(x))
-        if self.residual is not None:
-            # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last
-            # memory writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
-            kept = x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
-            out += self.residual(kept)
-        return F.relu(out, inplace=True)
+        norm_in, relu, conv, norm_out, dropout = self.tcn
+        out: Tensor = conv(normalized(norm_in, self.gcn(x), relu=relu))
+        return normalized(norm_out, out, dropout=dropout, residual=self._added_back(x))
+
+    def _added_back(self, x: Tensor) -> Tensor | None:
+        if self.residual is None:
+            return None
+        # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last memory
+        # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
+        kept = x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
+        if isinstance(self.residual, nn.Sequential):
+            conv, norm = self.residual
+            return normalized(norm, conv(kept), relu=False)
+        added: Tensor = self.residual(kept)
+        return added
 
 
 class STGCN(nn.Module):

@@ -1,0 +1,231 @@
+"""The kernels of batch norm with dropout, a residual and ReLU behind it.
+
+Features are rows of channels. What is summed over rows is summed by each program over some of them, written as a row of
+2 C numbers, and added up in a fixed order. Sums of features are taken relative to the first row, so that they do not
+cancel where a channel lies far from zero. Dropout's mask is never kept: it follows from a seed and the place of an
+element, so that the gradient draws it again.
+
+Sizes: R rows, C channels. Of a tile: BM rows, CB channels (8 at least, which share one draw). Dropped is what draws
+less than DROP of 65536. ADD says whether a residual is added, RELU whether negative values become zero.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import triton
+import triton.language as tl
+
+_jit: Callable[[Callable[..., Any]], Any] = triton.jit
+
+
+@_jit
+def _tile(
+    tile: tl.tensor, R: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Offsets and mask of a tile, its channels and their mask."""
+    row, channel = tile * BM + tl.arange(0, BM), tl.program_id(1) * CB + tl.arange(0, CB)
+    present = channel < C
+    return row.to(tl.int64)[:, None] * C + channel[None, :], (row < R)[:, None] & present[None, :], channel, present
+
+
+@_jit
+def _per_channel(values: tl.tensor, channel: tl.tensor, present: tl.tensor) -> tl.tensor:
+    """Load a number for every channel, as a row."""
+    return tl.load(values + channel, present, 0.0).to(tl.float32)[None, :]
+
+
+@_jit
+def _scaled(centred: tl.tensor, inverse: tl.tensor, weight: tl.tensor, bias: tl.tensor) -> tl.tensor:
+    """Scale and shift centred features. ReLU's gradient asks for their sign again, so that it must be the same here."""
+    return centred * (inverse * weight) + bias
+
+
+@_jit
+def _kept(seed: tl.tensor, tile: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr, DROP: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN202  a tensor
+    """Say which elements of a tile dropout keeps: 16 random bits each."""
+    row, eight = tile * BM + tl.arange(0, BM), tl.program_id(1) * (CB // 8) + tl.arange(0, CB // 8)
+    a, b, c, d = tl.randint4x(tl.load(seed), row[:, None] * tl.cdiv(C, 8) + eight[None, :], 7)
+    words = tl.join(tl.join(a, b), tl.join(c, d)).to(tl.uint32, bitcast=True)
+    return tl.reshape(tl.join(words & 0xFFFF, words >> 16) >= DROP, (BM, CB))
+
+
+@_jit
+def batch_statistics(
+    x: tl.tensor, sums: tl.tensor, R: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr
+) -> None:
+    """Sums of every channel and of its squares, relative to the first row."""
+    total, squares = tl.zeros((BM, CB), tl.float32), tl.zeros((BM, CB), tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(R, BM), tl.num_programs(0)):
+        where, mask, channel, present = _tile(tile, R, C, BM, CB)
+        value = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(x, channel, present)
+        value = tl.where(mask, value, 0.0)
+        total += value
+        squares += value * value
+    channel = tl.program_id(1) * CB + tl.arange(0, CB)
+    tl.store(sums + tl.program_id(0) * 2 * C + channel, tl.sum(total, 0), channel < C)
+    tl.store(sums + tl.program_id(0) * 2 * C + C + channel, tl.sum(squares, 0), channel < C)
+
+
+@_jit
+def finish_statistics(
+    x: tl.tensor,
+    sums: tl.tensor,
+    mean: tl.tensor,
+    inverse: tl.tensor,
+    running_mean: tl.tensor,
+    running_variance: tl.tensor,
+    parts: tl.tensor,
+    R: tl.tensor,
+    C: tl.tensor,
+    momentum: tl.tensor,
+    eps: tl.tensor,
+    PB: tl.constexpr,
+    CB: tl.constexpr,
+) -> None:
+    """Mean and inverse standard deviation of every channel; the running statistics move towards them."""
+    part, channel = tl.arange(0, PB), tl.program_id(0) * CB + tl.arange(0, CB)
+    present = channel < C
+    where = sums + part[:, None] * 2 * C + channel[None, :]
+    mask = (part < parts)[:, None] & present[None, :]
+    shifted = tl.sum(tl.load(where, mask, 0.0), 0) / R
+    variance = tl.sum(tl.load(where + C, mask, 0.0), 0) / R - shifted * shifted
+    variance = tl.where(variance < 0, 0.0, variance)
+    value = tl.load(x + channel, present, 0.0).to(tl.float32) + shifted
+    tl.store(mean + channel, value, present)
+    tl.store(inverse + channel, 1 / tl.sqrt(variance + eps), present)
+    before = tl.load(running_mean + channel, present, 0.0).to(tl.float32)
+    tl.store(running_mean + channel, before + momentum * (value - before), present)
+    before = tl.load(running_variance + channel, present, 0.0).to(tl.float32)
+    unbiased = variance * (R / (R - 1.0))
+    tl.store(running_variance + channel, before + momentum * (unbiased - before), present)
+
+
+@_jit
+def normalize(
+    x: tl.tensor,
+    mean: tl.tensor,
+    inverse: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    residual: tl.tensor,
+    seed: tl.tensor,
+    y: tl.tensor,
+    R: tl.tensor,
+    C: tl.tensor,
+    BM: tl.constexpr,
+    CB: tl.constexpr,
+    DROP: tl.constexpr,
+    ADD: tl.constexpr,
+    RELU: tl.constexpr,
+) -> None:
+    """Features that have mean and variance of their channel, then the rest."""
+    tile = tl.program_id(0)
+    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
+    deviation, scale = _per_channel(inverse, channel, present), _per_channel(weight, channel, present)
+    value = _scaled(centred, deviation, scale, _per_channel(bias, channel, present))
+    if DROP > 0:
+        value = tl.where(_kept(seed, tile, C, BM, CB, DROP), value * (65536 / (65536 - DROP)), 0.0)
+    if ADD:
+        value += tl.load(residual + where, mask, 0.0).to(tl.float32)
+    if RELU:
+        value = tl.where(value <= 0, 0.0, value)  # keeps what is not a number
+    tl.store(y + where, value.to(y.dtype.element_ty), mask)
+
+
+@_jit
+def gradient_sums(
+    upstream: tl.tensor,
+    x: tl.tensor,
+    y: tl.tensor,
+    mean: tl.tensor,
+    inverse: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    seed: tl.tensor,
+    of_residual: tl.tensor,
+    sums: tl.tensor,
+    R: tl.tensor,
+    C: tl.tensor,
+    BM: tl.constexpr,
+    CB: tl.constexpr,
+    DROP: tl.constexpr,
+    ADD: tl.constexpr,
+    RELU: tl.constexpr,
+) -> None:
+    """What gradients in bias and weight are sums of; the gradient in the residual, where there is one, is written."""
+    of_bias, of_weight = tl.zeros((BM, CB), tl.float32), tl.zeros((BM, CB), tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(R, BM), tl.num_programs(0)):
+        where, mask, channel, present = _tile(tile, R, C, BM, CB)
+        above = tl.load(upstream + where, mask, 0.0).to(tl.float32)
+        centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
+        deviation = _per_channel(inverse, channel, present)
+        if ADD:
+            if RELU:
+                above = tl.where(tl.load(y + where, mask, 0.0).to(tl.float32) <= 0, 0.0, above)
+            tl.store(of_residual + where, above.to(of_residual.dtype.element_ty), mask)
+        elif RELU:
+            scale, shift = _per_channel(weight, channel, present), _per_channel(bias, channel, present)
+            above = tl.where(_scaled(centred, deviation, scale, shift) <= 0, 0.0, above)
+        if DROP > 0:
+            above = tl.where(_kept(seed, tile, C, BM, CB, DROP), above * (65536 / (65536 - DROP)), 0.0)
+        of_bias += above
+        of_weight += above * (centred * deviation)
+    channel = tl.program_id(1) * CB + tl.arange(0, CB)
+    tl.store(sums + tl.program_id(0) * 2 * C + channel, tl.sum(of_bias, 0), channel < C)
+    tl.store(sums + tl.program_id(0) * 2 * C + C + channel, tl.sum(of_weight, 0), channel < C)
+
+
+@_jit
+def finish_sums(
+    sums: tl.tensor,
+    of_bias: tl.tensor,
+    of_weight: tl.tensor,
+    parts: tl.tensor,
+    C: tl.tensor,
+    PB: tl.constexpr,
+    CB: tl.constexpr,
+) -> None:
+    """Gradients in bias and weight."""
+    part, channel = tl.arange(0, PB), tl.program_id(0) * CB + tl.arange(0, CB)
+    where = sums + part[:, None] * 2 * C + channel[None, :]
+    mask = (part < parts)[:, None] & (channel < C)[None, :]
+    tl.store(of_bias + channel, tl.sum(tl.load(where, mask, 0.0), 0), channel < C)
+    tl.store(of_weight + channel, tl.sum(tl.load(where + C, mask, 0.0), 0), channel < C)
+
+
+@_jit
+def gradient_features(
+    upstream: tl.tensor,
+    x: tl.tensor,
+    mean: tl.tensor,
+    inverse: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    seed: tl.tensor,
+    of_bias: tl.tensor,
+    of_weight: tl.tensor,
+    grad_x: tl.tensor,
+    R: tl.tensor,
+    C: tl.tensor,
+    BM: tl.constexpr,
+    CB: tl.constexpr,
+    DROP: tl.constexpr,
+    ADD: tl.constexpr,
+    RELU: tl.constexpr,
+) -> None:
+    """Gradient in x; `upstream` is the gradient in the residual, where there is one."""
+    tile = tl.program_id(0)
+    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    above = tl.load(upstream + where, mask, 0.0).to(tl.float32)
+    centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
+    deviation, scale = _per_channel(inverse, channel, present), _per_channel(weight, channel, present)
+    if RELU and not ADD:
+        shift = _per_channel(bias, channel, present)
+        above = tl.where(_scaled(centred, deviation, scale, shift) <= 0, 0.0, above)
+    if DROP > 0:
+        above = tl.where(_kept(seed, tile, C, BM, CB, DROP), above * (65536 / (65536 - DROP)), 0.0)
+    common = _per_channel(of_bias, channel, present)
+    common += centred * deviation * _per_channel(of_weight, channel, present)
+    result = deviation * scale * (above - common / R)
+    tl.store(grad_x + where, result.to(grad_x.dtype.element_ty), mask)

@@ -1,0 +1,169 @@
+"""Batch norm for CUDA, and what follows it in a block: dropout, residual and ReLU in the same pass."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from skelcontrast.kernels._batch_norm import (
+    batch_statistics,
+    finish_statistics,
+    finish_sums,
+    gradient_features,
+    gradient_sums,
+    normalize,
+)
+from skelcontrast.kernels._device import multiprocessors, on_device_of
+
+
+class Behind(NamedTuple):
+    """What follows batch norm: dropout with this probability, ReLU."""
+
+    dropout: float
+    relu: bool
+
+    def options(self, *, add: bool) -> dict[str, int]:
+        """Return what the kernels are told."""
+        return {"DROP": round(65536 * self.dropout), "ADD": add, "RELU": self.relu}
+
+
+def triton_statistics(
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean and inverse standard deviation of every channel, float32, and move the running statistics."""
+    rows, channels = _sizes(x)
+    mean, inverse = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    with on_device_of(x):
+        sums, grid, tile = _summed(x)
+        batch_statistics[grid](x, sums, rows, channels, **tile, num_warps=8)
+        finish, options = _finish(sums)
+        running = running_mean, running_variance
+        finish_statistics[finish](x, sums, mean, inverse, *running, len(sums), rows, channels, momentum, eps, **options)
+    return mean, inverse
+
+
+def triton_normalize(
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    residual: Tensor | None,
+    seed: Tensor,
+    behind: Behind,
+) -> Tensor:
+    """Return ``relu(residual + dropout(weight * (x - mean) * inverse + bias))``; features are channels-last."""
+    out = torch.empty_like(x)
+    rows, channels = _sizes(x)
+    grid, tile = _single(x)
+    with on_device_of(x):
+        normalize[grid](
+            x,
+            mean,
+            inverse,
+            weight,
+            bias,
+            x if residual is None else residual,
+            seed,
+            out,
+            rows,
+            channels,
+            **tile,
+            **behind.options(add=residual is not None),
+        )
+    return out
+
+
+def triton_gradients(
+    upstream: Tensor,
+    x: Tensor,
+    out: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    seed: Tensor,
+    behind: Behind,
+    *,
+    with_residual: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients in x (mean and deviation are those of x), weight, bias and the residual, empty if none."""
+    rows, channels = _sizes(x)
+    grad_x, of_residual = torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
+    of_weight, of_bias = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    behinds = behind.options(add=with_residual)
+    with on_device_of(x):
+        sums, grid, tile = _summed(x)
+        gradient_sums[grid](
+            upstream,
+            x,
+            out,
+            mean,
+            inverse,
+            weight,
+            bias,
+            seed,
+            of_residual,
+            sums,
+            rows,
+            channels,
+            **tile,
+            **behinds,
+            num_warps=8,
+        )
+        finish, options = _finish(sums)
+        finish_sums[finish](sums, of_bias, of_weight, len(sums), channels, **options)
+        grid, tile = _single(x)
+        gradient_features[grid](
+            of_residual if with_residual else upstream,
+            x,
+            mean,
+            inverse,
+            weight,
+            bias,
+            seed,
+            of_bias,
+            of_weight,
+            grad_x,
+            rows,
+            channels,
+            **tile,
+            **behinds,
+        )
+    return grad_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), of_residual
+
+
+def _sizes(x: Tensor) -> tuple[int, int]:
+    """Return rows and channels of features (N, C, T, V)."""
+    return x.numel() // x.shape[1], x.shape[1]
+
+
+def _channels(x: Tensor) -> int:
+    """Return how many channels a tile has: those of a draw of dropout at least, and 256 at most."""
+    return min(max(8, int(triton.next_power_of_2(x.shape[1]))), 256)
+
+
+def _single(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
+    """Return grid and tile where every tile has a program of its own."""
+    rows, channels = _sizes(x)
+    block = _channels(x)
+    tile = {"BM": 4096 // block, "CB": block}
+    return (triton.cdiv(rows, tile["BM"]), triton.cdiv(channels, block)), tile
+
+
+def _summed(x: Tensor) -> tuple[Tensor, tuple[int, int], dict[str, int]]:
+    """Return room for sums, and grid and tile where programs sum over tiles: two for every multiprocessor."""
+    rows, channels = _sizes(x)
+    block = _channels(x)
+    tile = {"BM": 8192 // block, "CB": block}
+    columns = triton.cdiv(channels, block)
+    parts = max(1, min(2 * multiprocessors(x) // columns, triton.cdiv(rows, tile["BM"])))
+    return x.new_empty(parts, 2 * channels, dtype=torch.float32), (parts, columns), tile
+
+
+def _finish(sums: Tensor) -> tuple[tuple[int], dict[str, int]]:
+    """Return grid and tile where parts are added up, all at once."""
+    parts, channels = sums.shape[0], sums.shape[1] // 2
+    tile = {"PB": int(triton.next_power_of_2(parts)), "CB": 16}
+    return (triton.cdiv(channels, tile["CB"]),), tile

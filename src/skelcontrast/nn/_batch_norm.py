@@ -1,0 +1,88 @@
+"""Batch norm with dropout, a residual and ReLU behind it, in one pass over the features where kernels can do that."""
+
+import importlib.util
+from typing import Protocol, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skelcontrast._cuda import capability, triton_cannot
+from skelcontrast.nn._dropout import Dropout
+from skelcontrast.nn._operators import batch_statistics, normalize_twin
+
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+class _Tracking(Protocol):
+    """A batch norm that has weights and running statistics."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor | None
+    momentum: float
+    eps: float
+
+
+def normalized(
+    norm: nn.Module,
+    x: Tensor,
+    *,
+    dropout: nn.Module | None = None,
+    residual: Tensor | None = None,
+    relu: nn.Module | bool = True,
+) -> Tensor:
+    """Return ``relu(residual + dropout(norm(x)))`` of features (N, C, T, V).
+
+    Modules of which a kernel knows what they do are not called where it takes their place, unless they have hooks.
+    """
+    modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
+    if _trains(norm) and all(_is_known(module) for module in modules) and _is_for_kernels(x, residual):
+        p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
+        return fused(norm, x, p, residual, relu=bool(relu))
+    out: Tensor = norm(x)
+    if dropout is not None:
+        out = dropout(out)
+    if residual is not None:
+        out += residual
+    if isinstance(relu, nn.Module):
+        return relu(out)  # type: ignore[no-any-return]  # modules return anything
+    return F.relu(out, inplace=True) if relu else out
+
+
+def fused(norm: _Tracking, x: Tensor, p: float, residual: Tensor | None, *, relu: bool) -> Tensor:
+    """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    statistics = batch_statistics(x.detach(), norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+    seed = torch.randint(2**31, (1,), device=x.device) if p else torch.empty(1, dtype=torch.int64, device=x.device)
+    return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, seed, p, relu)
+
+
+def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
+    """Tell whether a batch norm normalises with the batch's own statistics and keeps a running mean of them."""
+    if not isinstance(norm, nn.BatchNorm2d):
+        return False
+    return norm.training and norm.affine and norm.track_running_stats and norm.momentum is not None
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Tell whether a module does what torch's own does, and nobody listens to it."""
+    listeners = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    return type(module) in (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout) and not listeners
+
+
+def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:
+    """Tell whether kernels can take these features, in which there are two values for each channel at least."""
+    if not _is_on_gpu(x) or triton_cannot(x, x.dtype) is not None or x.numel() <= x.shape[1]:
+        return False
+    if residual is None:
+        return x.is_contiguous(memory_format=torch.channels_last)
+    alike = residual.shape == x.shape and residual.dtype == x.dtype
+    return alike and all(one.is_contiguous(memory_format=torch.channels_last) for one in (x, residual))
+
+
+def _is_on_gpu(x: Tensor) -> bool:
+    return x.is_cuda and _HAS_TRITON and capability(x.device) >= (8, 0)

@@ -1,0 +1,61 @@
+"""An operation with a gradient in closed form, as torch's compiler wants it and as it starts soonest without."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+Gradients: TypeAlias = Callable[..., tuple[Tensor, ...]]
+"""From the upstream gradient and what was saved to gradients."""
+
+
+class Twin:
+    """An operator of torch for what is being compiled, one node with a gradient; else the same called directly.
+
+    The way through torch's dispatcher takes the host longer than many of these operations take a GPU. The gradients are
+    an operator too and have none of their own: a second derivative raises.
+
+    Args:
+        name: Of the operator, ``"skelcontrast::..."``.
+        forward: From tensors and numbers to a tensor.
+        fake: The same without values: an unset result of the right shape and memory format.
+        gradients: From the upstream gradient and what was saved to gradients.
+        fake_gradients: The same without values.
+        save: Keeps in the context what the gradient needs, given the inputs and the output.
+        gradient: From the context, the upstream gradient and `gradients` to one entry for every input.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Tensor],
+        fake: Callable[..., Tensor],
+        gradients: Gradients,
+        fake_gradients: Gradients,
+        *,
+        save: Callable[[Any, tuple[Any, ...], Tensor], None],
+        gradient: Callable[[Any, Tensor, Gradients], tuple[Tensor | None, ...]],
+    ) -> None:
+        self.operator = torch.library.custom_op(name, forward, mutates_args=())
+        self.operator.register_fake(fake)
+        of = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
+        of.register_fake(fake_gradients)
+
+        def compiled(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+            return gradient(ctx, upstream, of)
+
+        def direct(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+            return gradient(ctx, upstream, gradients)
+
+        self.operator.register_autograd(compiled, setup_context=save)
+        once = torch.autograd.function.once_differentiable(direct)
+        methods: dict[str, Callable[..., Any]] = {"forward": forward, "setup_context": save, "backward": once}
+        self._direct: Any = type(name, (torch.autograd.Function,), {of: staticmethod(by) for of, by in methods.items()})
+
+    def __call__(self, *inputs: object) -> Tensor:
+        """Do the operation."""
+        through = self.operator if torch.compiler.is_compiling() else self._direct.apply
+        out: Tensor = through(*inputs)
+        return out

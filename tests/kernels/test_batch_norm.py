@@ -1,0 +1,324 @@
+"""Batch norm, dropout, residual and ReLU in one pass: in Triton's interpreter without a GPU, on the device with one."""
+
+import copy
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skelcontrast.nn import STGCN, STGCNBlock, _batch_norm
+from skelcontrast.nn._batch_norm import fused, normalized
+from skelcontrast.nn._dropout import Dropout
+from skelcontrast.nn._operators import normalize_twin, statistics_operator
+from skelcontrast.skeleton import NTU_RGBD_25, adjacency
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+Shape = tuple[int, int, int, int]
+
+
+def features(shape: Shape, dtype: torch.dtype = torch.float32, mean: float = 0.0) -> Tensor:
+    x = (torch.randn(shape) + mean).to(DEVICE, dtype)
+    return x.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def a_norm(channels: int, dtype: torch.dtype = torch.float32) -> nn.BatchNorm2d:
+    """Return a batch norm with weights and running statistics that are not the first ones."""
+    norm = nn.BatchNorm2d(channels, momentum=0.3, eps=1e-3).to(DEVICE)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    nn.init.normal_(norm.get_buffer("running_mean"))
+    nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
+    return norm.to(dtype)
+
+
+@pytest.fixture
+def on_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the interpreter take what a GPU would."""
+    monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: True)
+
+
+def assert_like_torch(
+    x: Tensor, residual: Tensor | None, norm: nn.BatchNorm2d, *, relu: bool, tolerance: float
+) -> None:
+    """Compare values, every gradient and the running statistics with torch in float64."""
+    twin = copy.deepcopy(norm).double()
+    wide = [None if value is None else value.detach().double().requires_grad_() for value in (x, residual)]
+    found = fused(norm, x, 0.0, residual, relu=relu)  # type: ignore[arg-type]  # statistics are tracked here
+    assert wide[0] is not None
+    expected = twin(wide[0])
+    expected = expected if wide[1] is None else expected + wide[1]
+    expected = expected.relu() if relu else expected
+    upstream = torch.randn_like(expected).to(found.dtype)
+    inputs = [(x, wide[0]), (residual, wide[1]), *zip(norm.parameters(), twin.parameters(), strict=True)]
+    pairs = [(one, two) for one, two in inputs if one is not None and two is not None]
+    gradients = zip(
+        torch.autograd.grad(found, [one for one, _ in pairs], upstream),
+        torch.autograd.grad(expected, [two for _, two in pairs], upstream.double()),
+        strict=True,
+    )
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for one, two in itertools.chain([(found, expected)], gradients):
+        assert one.dtype in (found.dtype, norm.weight.dtype)
+        error = (one.double() - two).norm() / two.norm()
+        assert error < tolerance, error  # a NaN fails too
+    for name, buffer in norm.named_buffers():
+        torch.testing.assert_close(buffer.double(), twin.get_buffer(name).double(), rtol=tolerance, atol=tolerance)
+
+
+# Odd samples, frames and joints; fewer channels than one draw of dropout, no power of two, more than a tile has.
+@pytest.mark.parametrize("shape", [(1, 3, 13, 17), (3, 16, 37, 25), (2, 24, 13, 20), (127, 8, 2, 1), (1, 300, 2, 5)])
+@pytest.mark.parametrize(("add", "relu"), [(False, True), (True, True), (False, False), (True, False)])
+def test_agrees_with_torch(shape: Shape, add: bool, relu: bool) -> None:
+    residual = features(shape) if add else None
+    assert_like_torch(features(shape), residual, a_norm(shape[1]), relu=relu, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("mean", [-1000.0, 100.0])
+def test_channels_far_from_zero(mean: float) -> None:
+    assert_like_torch(features((2, 8, 13, 25), mean=mean), None, a_norm(8), relu=True, tolerance=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 1e-2), (torch.float16, 1e-3)])
+@pytest.mark.parametrize("narrow_weights", [True, False])
+def test_narrow_numbers(dtype: torch.dtype, tolerance: float, narrow_weights: bool) -> None:
+    shape = (2, 24, 13, 25)
+    norm = a_norm(24, dtype if narrow_weights else torch.float32)
+    assert_like_torch(features(shape, dtype), features(shape, dtype), norm, relu=True, tolerance=tolerance)
+
+
+def test_a_constant_channel_and_what_is_no_number() -> None:
+    x = features((2, 3, 4, 5)).detach()
+    x[:, 1] = 7
+    out = fused(a_norm(3), x, 0.0, None, relu=False)  # type: ignore[arg-type]  # statistics are tracked here
+    assert len(out[:, 1].unique()) == 1
+    x[0, 2, 0, 0] = torch.nan
+    out = fused(a_norm(3), x, 0.0, None, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
+    assert out[:, 2].isnan().all()
+    assert out[:, :2].isfinite().all()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("channels", [16, 20])
+def test_dropout_drops_a_share_of_every_channel_and_scales_the_rest(p: float, channels: int) -> None:
+    x = features((8, channels, 25, 25))
+    norm = a_norm(channels)
+    nn.init.constant_(norm.bias, 100.0)  # so that nothing else is zero
+    whole = fused(norm, x, 0.0, None, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
+    one, two = (fused(norm, x, p, None, relu=True) for _ in range(2))  # type: ignore[arg-type]
+    kept = one != 0
+    torch.testing.assert_close(one[kept], whole[kept] / (1 - p), rtol=1e-4, atol=0)
+    share = kept.float().mean((0, 2, 3))  # of 5,000 elements: four standard deviations at least
+    torch.testing.assert_close(share, torch.full_like(share, 1 - p), rtol=0, atol=0.03)
+    both = (kept & (two != 0)).float().mean().item()
+    assert both == pytest.approx((1 - p) ** 2, abs=0.01), "two draws are not independent"
+    beside = (kept[:, 1:] & kept[:, :-1]).float().mean().item()
+    assert beside == pytest.approx((1 - p) ** 2, abs=0.01), "neighbouring channels are not independent"
+    (gradient,) = torch.autograd.grad(one.sum(), [norm.bias])
+    torch.testing.assert_close(gradient, kept.sum((0, 2, 3)) / (1 - p), rtol=1e-4, atol=0)
+
+
+def test_dropout_gradients_are_those_of_the_mask_that_was_drawn() -> None:
+    x, residual, norm = features((3, 8, 5, 7)), features((3, 8, 5, 7)), a_norm(8)
+    state = copy.deepcopy(norm.state_dict())
+    out = fused(norm, x, 0.5, residual, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
+    upstream = torch.randn_like(out)
+    inputs = [x, residual, *norm.parameters()]
+    found = torch.autograd.grad(out, inputs, upstream)
+    norm.load_state_dict(state)
+    plain = norm(x)
+    kept = ((out - (2 * plain + residual).relu()).abs() < 1e-4).float()
+    expected = (2 * kept * plain + residual).relu()
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+    for one, two in zip(found, torch.autograd.grad(expected, inputs, upstream), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+
+
+def build(dropout: float = 0.0) -> STGCN:
+    return STGCN(NTU_RGBD_25, channels=(8, 16, 16), strides=(1, 2, 1), dropout=dropout).to(DEVICE)
+
+
+@pytest.mark.usefixtures("on_kernels")
+def test_the_encoder_learns_alike_and_compiles() -> None:
+    torch.manual_seed(1)  # with which no value lies so near to zero that rounding decides what ReLU does
+    encoder, x = build(), torch.randn(2, 3, 7, 25, 2, device=DEVICE)
+    twins = [copy.deepcopy(encoder) for _ in range(2)]
+    torch.compiler.reset()
+    compiled = torch.compile(twins[0], backend="aot_eager", fullgraph=True)
+    outs = [encoder(x), compiled(x), twins[1].double()(x.double())]
+    for out in outs:
+        out.square().sum().backward()
+    torch.testing.assert_close(outs[0].double(), outs[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outs[1], outs[0], rtol=1e-4, atol=1e-4)
+    expected = dict(twins[1].named_parameters())
+    for model in (encoder, twins[0]):
+        for name, parameter in model.named_parameters():
+            wanted = expected[name].grad
+            assert parameter.grad is not None
+            assert wanted is not None
+            if parameter.ndim > 1:  # biases before a batch norm have a gradient of zero, up to rounding
+                assert (parameter.grad - wanted).norm() < 1e-4 * wanted.norm(), name
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(buffer.double(), twins[1].get_buffer(name).double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("on_kernels")
+def test_the_encoder_with_dropout_compiles_under_autocast() -> None:
+    encoder = build(dropout=0.5)
+    torch.compiler.reset()
+    with torch.autocast(DEVICE, torch.bfloat16):
+        out = torch.compile(encoder, backend="aot_eager", fullgraph=True)(torch.randn(2, 3, 7, 25, 2, device=DEVICE))
+    out.float().sum().backward()
+    assert out.isfinite().all()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+@pytest.mark.usefixtures("on_kernels")
+def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Tensor] = []
+
+    def called(_norm: nn.Module, x: Tensor, *_: object, **_options: object) -> Tensor:
+        calls.append(x)
+        return x
+
+    monkeypatch.setattr(_batch_norm, "fused", called)
+    x, residual = features((2, 4, 5, 7)).detach(), features((2, 4, 5, 7)).detach()
+    norm, dropout, relu = nn.BatchNorm2d(4), Dropout(0.5), nn.ReLU()
+    normalized(norm, x, dropout=dropout, residual=residual)
+    normalized(norm, x, relu=relu)
+    normalized(norm, x, relu=False)
+    assert len(calls) == 3
+    seen = []
+    for module in (norm, dropout, relu):
+        handle = module.register_forward_hook(lambda module, *_: seen.append(type(module)))
+        normalized(norm, x, dropout=dropout, relu=relu)
+        handle.remove()
+    assert seen == [nn.BatchNorm2d, Dropout, nn.ReLU]
+    for other in (nn.Identity(), nn.InstanceNorm2d(4), nn.BatchNorm2d(4).eval(), nn.BatchNorm2d(4, affine=False)):
+        normalized(other, x)
+    for options in ({"momentum": None}, {"track_running_stats": False}):
+        normalized(nn.BatchNorm2d(4, **options), x)
+    normalized(norm, x, dropout=nn.AlphaDropout(0.5))
+    normalized(norm, x, relu=nn.LeakyReLU())
+    normalized(norm, x.contiguous())
+    normalized(norm, x, residual=residual.contiguous())
+    normalized(norm, x, residual=residual.half())
+    assert len(calls) == 3
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        normalized(norm, x[:1, :, :1, :1])
+
+
+def test_nothing_of_it_is_taken_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batch_norm, "fused", None)
+    block = STGCNBlock(4, 4, adjacency(NTU_RGBD_25), dropout=0.5)
+    x = torch.randn(2, 4, 5, 25).contiguous(memory_format=torch.channels_last)
+    assert block(x).isfinite().all()
+
+
+def test_operators_keep_torchs_rules() -> None:
+    x = features((2, 4, 3, 5))
+    per_channel = [torch.rand(4, device=DEVICE) for _ in range(4)]
+    torch.library.opcheck(statistics_operator, (x.detach(), *per_channel[:2], 0.1, 1e-5))
+    weight, bias = (value.requires_grad_() for value in per_channel[2:])
+    seed = torch.tensor([3], device=DEVICE)
+    for residual in (None, features((2, 4, 3, 5))):
+        torch.library.opcheck(
+            normalize_twin.operator, (x, *per_channel[:2], weight, bias, residual, seed, 0.25, residual is None)
+        )
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from skelcontrast.kernels import _batch_norm as kernels
+
+FEATURES = {"x", "y", "upstream", "residual", "of_residual", "grad_x"}
+NUMBERS = {"R": "i32", "C": "i32", "parts": "i32", "momentum": "fp32", "eps": "fp32", "seed": "*i64"}
+options = {"BM": 32, "CB": 64, "PB": 64, "DROP": 32768, "ADD": True, "RELU": True}
+names = "batch_statistics", "finish_statistics", "normalize", "gradient_sums", "finish_sums", "gradient_features"
+for name in names:
+    kernel = getattr(kernels, name)
+    kinds = {
+        name: "constexpr" if name in options else "*bf16" if name in FEATURES else NUMBERS.get(name, "*fp32")
+        for name in kernel.arg_names
+    }
+    source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
+    print(triton.compile(source, target=GPUTarget("cuda", 80, 32)).metadata.shared)
+"""
+
+
+def test_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
+    """The interpreter takes what the compiler does not; so compile, in a process that does not interpret."""
+    hidden = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path), "TRITON_DEFAULT_FP_FUSION": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILE], check=False, capture_output=True, text=True, env={**os.environ, **hidden}
+    )
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.split()) == 6
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("layer", [(16, 50), (32, 25), (64, 13), (256, 13)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_layers_of_the_paper_on_a_gpu(layer: tuple[int, int], dtype: torch.dtype, tolerance: float) -> None:
+    channels, frames = layer
+    shape = (64, channels, frames, 25)
+    assert_like_torch(features(shape, dtype), features(shape, dtype), a_norm(channels), relu=True, tolerance=tolerance)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_on_a_gpu_the_encoder_takes_it_and_learns_like_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, x = build(), torch.randn(8, 3, 20, 25, 2, device="cuda")
+    plain = copy.deepcopy(encoder)
+    taken = _batch_norm.fused
+    calls: list[Tensor] = []
+
+    def watched(norm: Any, x: Tensor, p: float, residual: Tensor | None, *, relu: bool) -> Tensor:
+        calls.append(x)
+        return taken(norm, x, p, residual, relu=relu)
+
+    monkeypatch.setattr(_batch_norm, "fused", watched)
+    encoder(x).square().sum().backward()
+    assert len(calls) == 7
+    monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: False)
+    plain(x).square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        wanted = plain.get_parameter(name).grad
+        assert parameter.grad is not None
+        assert wanted is not None
+        if parameter.ndim > 1:
+            # ReLU of a value near zero is decided by rounding, and the gradient of a deep network by some of these.
+            assert (parameter.grad - wanted).norm() < 0.02 * wanted.norm(), name
+    for name, buffer in encoder.named_buffers():
+        torch.testing.assert_close(buffer, plain.get_buffer(name), rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_on_a_gpu_it_never_waits_and_every_replay_draws_another_mask() -> None:
+    x, norm = features((4, 16, 13, 25)).detach(), a_norm(16)
+    nn.init.constant_(norm.bias, 100.0)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        fused(norm, x, 0.5, None, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
+    torch.cuda.synchronize()
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        out = fused(norm, x, 0.5, None, relu=True)  # type: ignore[arg-type]
+    masks = []
+    for _ in range(2):
+        captured.replay()
+        masks.append(out != 0)
+    assert masks[0].float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert (masks[0] & masks[1]).float().mean().item() == pytest.approx(0.25, abs=0.02)
