@@ -96,6 +96,14 @@ BENCHMARKS = {
         ("--bf16", *_on_cpu(*_FEW, "--batch", "4")),
         (*_FEW, "--batch", "4"),
     ),
+    "step_kernels": Benchmark(
+        "Where a step's time goes",
+        "benchmarks.step_kernels",
+        _STEP,
+        ("--bf16",),
+        quick=("--repeats", "2", "--batch", "8", "--keys", "4096", "--form", "captured"),
+        only="cuda",
+    ),
     "epoch": Benchmark(
         "One epoch",
         "benchmarks.epoch",

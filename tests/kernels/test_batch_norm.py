@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skelcontrast.nn import STGCN, STGCNBlock, _batch_norm
-from skelcontrast.nn._batch_norm import fused, normalized
+from skelcontrast.nn import STGCN, STGCNBlock, TemporalConv, _batch_norm
+from skelcontrast.nn._batch_norm import convolved, fused, normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._operators import normalize_twin, statistics_operator
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
@@ -171,6 +171,26 @@ def test_the_encoder_learns_alike_and_compiles() -> None:
 
 
 @pytest.mark.usefixtures("on_kernels")
+@pytest.mark.parametrize("conv", [TemporalConv(8, 16, kernel_size=3, stride=2), nn.Conv2d(8, 16, 1, (2, 1))])
+def test_a_bias_that_is_left_out_moves_the_running_mean(conv: nn.Conv2d) -> None:
+    conv, norm, x = copy.deepcopy(conv).to(DEVICE), a_norm(16), features((2, 8, 13, 25))
+    assert conv.bias is not None
+    nn.init.constant_(conv.bias, 3.0)
+    plain = copy.deepcopy(norm)
+    expected = plain(conv(x)).relu()
+    found = convolved(conv, norm, x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for name, buffer in norm.named_buffers():
+        torch.testing.assert_close(buffer, plain.get_buffer(name), rtol=1e-5, atol=1e-5)
+    of_x, of_weight, of_bias = torch.autograd.grad(found.square().sum(), [x, conv.weight, conv.bias])
+    wanted = torch.autograd.grad(expected.square().sum(), [x, conv.weight])
+    assert torch.equal(of_bias, torch.zeros_like(of_bias))
+    for one, two in zip((of_x, of_weight), wanted, strict=True):
+        assert (one - two).norm() < 1e-4 * two.norm()
+    torch.testing.assert_close(convolved(conv, norm.eval(), x), plain.eval()(conv(x)).relu(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("on_kernels")
 def test_the_encoder_with_dropout_compiles_under_autocast() -> None:
     encoder = build(dropout=0.5)
     torch.compiler.reset()
@@ -202,6 +222,13 @@ def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: py
         normalized(norm, x, dropout=dropout, relu=relu)
         handle.remove()
     assert seen == [nn.BatchNorm2d, Dropout, nn.ReLU]
+    conv = nn.Conv2d(4, 4, 1)
+    convolved(conv, norm, x)
+    handle = conv.register_forward_hook(lambda module, *_: seen.append(type(module)))
+    convolved(conv, norm, x)
+    handle.remove()
+    assert seen.pop() is nn.Conv2d
+    del calls[3:]
     for other in (nn.Identity(), nn.InstanceNorm2d(4), nn.BatchNorm2d(4).eval(), nn.BatchNorm2d(4, affine=False)):
         normalized(other, x)
     for options in ({"momentum": None}, {"track_running_stats": False}):
@@ -211,6 +238,7 @@ def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: py
     normalized(norm, x.contiguous())
     normalized(norm, x, residual=residual.contiguous())
     normalized(norm, x, residual=residual.half())
+    normalized(norm, x.contiguous(), left_out=conv.bias)
     assert len(calls) == 3
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         normalized(norm, x[:1, :, :1, :1])
@@ -226,13 +254,14 @@ def test_nothing_of_it_is_taken_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_operators_keep_torchs_rules() -> None:
     x = features((2, 4, 3, 5))
     per_channel = [torch.rand(4, device=DEVICE) for _ in range(4)]
-    torch.library.opcheck(statistics_operator, (x.detach(), *per_channel[:2], 0.1, 1e-5))
     weight, bias = (value.requires_grad_() for value in per_channel[2:])
     seed = torch.tensor([3], device=DEVICE)
+    for left_out in (None, torch.rand(4, device=DEVICE)):
+        torch.library.opcheck(statistics_operator, (x.detach(), *per_channel[:2], left_out, 0.1, 1e-5))
     for residual in (None, features((2, 4, 3, 5))):
-        torch.library.opcheck(
-            normalize_twin.operator, (x, *per_channel[:2], weight, bias, residual, seed, 0.25, residual is None)
-        )
+        left_out = None if residual is None else torch.rand(4, device=DEVICE, requires_grad=True)
+        inputs = x, *per_channel[:2], weight, bias, residual, left_out, seed, 0.25, residual is None
+        torch.library.opcheck(normalize_twin.operator, inputs)
 
 
 COMPILE = """
@@ -243,7 +272,7 @@ from skelcontrast.kernels import _batch_norm as kernels
 
 FEATURES = {"x", "y", "upstream", "residual", "of_residual", "grad_x"}
 NUMBERS = {"R": "i32", "C": "i32", "parts": "i32", "momentum": "fp32", "eps": "fp32", "seed": "*i64"}
-options = {"BM": 32, "CB": 64, "PB": 64, "DROP": 32768, "ADD": True, "RELU": True}
+options = {"BM": 32, "CB": 64, "PB": 64, "DROP": 32768, "ADD": True, "RELU": True, "BIAS": True}
 names = "batch_statistics", "finish_statistics", "normalize", "gradient_sums", "finish_sums", "gradient_features"
 for name in names:
     kernel = getattr(kernels, name)
@@ -284,9 +313,9 @@ def test_on_a_gpu_the_encoder_takes_it_and_learns_like_the_plain_one(monkeypatch
     taken = _batch_norm.fused
     calls: list[Tensor] = []
 
-    def watched(norm: Any, x: Tensor, p: float, residual: Tensor | None, *, relu: bool) -> Tensor:
+    def watched(norm: Any, x: Tensor, p: float, residual: Tensor | None, **options: Any) -> Tensor:
         calls.append(x)
-        return taken(norm, x, p, residual, relu=relu)
+        return taken(norm, x, p, residual, **options)
 
     monkeypatch.setattr(_batch_norm, "fused", watched)
     encoder(x).square().sum().backward()

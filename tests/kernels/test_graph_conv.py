@@ -94,15 +94,16 @@ COMPILE = """
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from skelcontrast.kernels import _graph_conv as kernels
+from skelcontrast.kernels import _graph_conv as kernels, _graph_conv_gradients as gradients
 from skelcontrast.kernels.graph_conv import _Tile
 
 POINTERS = {"x", "weight", "bias", "adjacency", "y", "upstream", "grad_x"}
-SUMS = {"grad_graph", "grad_maps", "grad_bias", "grad_reach"}
+SUMS = {"grad_graph", "grad_maps", "grad_bias", "grad_reach", "sums", "of_graph", "of_maps", "of_bias"}
 x = torch.empty(1, 16, 1, 25, dtype=torch.bfloat16)
-options = {**_Tile.of(torch.empty(3, 16, 16), x, "tf32")._asdict(), "STEPS": 1, "DOT": "tf32"}
+options = {**_Tile.backward(torch.empty(3, 16, 16), x, "tf32")._asdict(), "STEPS": 1, "DOT": "tf32"}
+options |= {"INNER": 1, "OUTER": 1, "PB": 64, "WB": 8}
 launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}
-for kernel in (kernels.forward, kernels.backward_features, kernels.backward_maps):
+for kernel in (kernels.forward, gradients.backward_features, gradients.backward_maps, gradients.add_up):
     kinds = {
         name: "constexpr" if name in options else "*bf16" if name in POINTERS else "*fp32" if name in SUMS else "i32"
         for name in kernel.arg_names
@@ -121,7 +122,7 @@ def test_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     shared = [int(line) for line in run.stdout.split()]
-    assert len(shared) == 3
+    assert len(shared) == 4
     assert max(shared) < 99 * 1024  # what the smallest of the devices that know bfloat16 have
 
 

@@ -175,13 +175,15 @@ COMPILE = """
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from skelcontrast.kernels._temporal_conv import backward_weight, convolve
+from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve
 from skelcontrast.kernels.temporal_conv import _Band, _Tile
 
 def build(kernel, tile, band):
     options = {**tile._asdict(), **band._asdict(), "V": 25, "C": 32, "O": 32, "L": 9, "BIAS": True, "DOT": "tf32"}
+    options |= {"PB": 512, "WB": 8}
     launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}
     pointers = {"x": "*bf16", "weight": "*bf16", "y": "*bf16", "upstream": "*bf16", "bias": "*fp32", "sums": "*fp32"}
+    pointers |= {"of_weight": "*fp32", "of_bias": "*fp32"}
     kinds = {name: "constexpr" if name in options else pointers.get(name, "i32") for name in kernel.arg_names}
     source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=launch).metadata.shared
@@ -190,7 +192,8 @@ x = torch.empty(1, 32, 1, 25, dtype=torch.bfloat16)
 tile = _Tile.of(x, 32, 32, 2)
 print(build(convolve, tile, _Band.backward(9, 2, tile.J)))
 tile = _Tile.of_sums(x, 32, 32)
-print(build(backward_weight, tile, _Band.forward(9, 2, tile.J)))
+for kernel in (backward_weight, add_taps):
+    print(build(kernel, tile, _Band.forward(9, 2, tile.J)))
 """
 
 
@@ -202,7 +205,7 @@ def test_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     shared = [int(size) for size in run.stdout.split()]
-    assert len(shared) == 2
+    assert len(shared) == 3
     assert max(shared) < 99 * 1024  # what the smallest of the devices that know bfloat16 have
 
 

@@ -3,7 +3,7 @@
 Features are rows of channels. What is summed over rows is summed by each program over some of them, written as a row of
 2 C numbers, and added up in a fixed order. Sums of features are taken relative to the first row, so that they do not
 cancel where a channel lies far from zero. Dropout's mask is never kept: it follows from a seed and the place of an
-element, so that the gradient draws it again.
+element, so that the gradient draws it again. A bias that was never added to the features moves the running mean alone.
 
 Sizes: R rows, C channels. Of a tile: BM rows, CB channels (8 at least, which share one draw). Dropped is what draws
 less than DROP of 65536. ADD says whether a residual is added, RELU whether negative values become zero.
@@ -74,6 +74,7 @@ def finish_statistics(
     inverse: tl.tensor,
     running_mean: tl.tensor,
     running_variance: tl.tensor,
+    left_out: tl.tensor,
     parts: tl.tensor,
     R: tl.tensor,
     C: tl.tensor,
@@ -81,6 +82,7 @@ def finish_statistics(
     eps: tl.tensor,
     PB: tl.constexpr,
     CB: tl.constexpr,
+    BIAS: tl.constexpr,
 ) -> None:
     """Mean and inverse standard deviation of every channel; the running statistics move towards them."""
     part, channel = tl.arange(0, PB), tl.program_id(0) * CB + tl.arange(0, CB)
@@ -93,6 +95,8 @@ def finish_statistics(
     value = tl.load(x + channel, present, 0.0).to(tl.float32) + shifted
     tl.store(mean + channel, value, present)
     tl.store(inverse + channel, 1 / tl.sqrt(variance + eps), present)
+    if BIAS:
+        value += tl.load(left_out + channel, present, 0.0).to(tl.float32)
     before = tl.load(running_mean + channel, present, 0.0).to(tl.float32)
     tl.store(running_mean + channel, before + momentum * (value - before), present)
     before = tl.load(running_variance + channel, present, 0.0).to(tl.float32)
@@ -181,17 +185,21 @@ def finish_sums(
     sums: tl.tensor,
     of_bias: tl.tensor,
     of_weight: tl.tensor,
+    of_left_out: tl.tensor,
     parts: tl.tensor,
     C: tl.tensor,
     PB: tl.constexpr,
     CB: tl.constexpr,
+    BIAS: tl.constexpr,
 ) -> None:
-    """Gradients in bias and weight."""
+    """Gradients in bias and weight, and in a bias that was left out, which is zero."""
     part, channel = tl.arange(0, PB), tl.program_id(0) * CB + tl.arange(0, CB)
     where = sums + part[:, None] * 2 * C + channel[None, :]
     mask = (part < parts)[:, None] & (channel < C)[None, :]
     tl.store(of_bias + channel, tl.sum(tl.load(where, mask, 0.0), 0), channel < C)
     tl.store(of_weight + channel, tl.sum(tl.load(where + C, mask, 0.0), 0), channel < C)
+    if BIAS:
+        tl.store(of_left_out + channel, tl.zeros((CB,), of_left_out.dtype.element_ty), channel < C)
 
 
 @_jit

@@ -1,4 +1,4 @@
-"""The two kernels of the convolution over frames.
+"""The kernels of the convolution over frames.
 
 A product takes several frames at once. Its rows are (sample, block of J frames out, joint), its columns (frame,
 channel), in and out, and between them lies a band of taps, zero where a frame in is out of reach of a frame out. So a
@@ -179,3 +179,29 @@ def backward_weight(
     tl.store(part[None, :] + (tap * C + channel[:, None]) * O, of_weight, mask)
     if tl.program_id(1) == 0:
         tl.store(part + L * C * O, tl.sum(of_bias, 0), present)
+
+
+@_jit
+def add_taps(
+    sums: tl.tensor,
+    of_weight: tl.tensor,
+    of_bias: tl.tensor,
+    parts: tl.tensor,
+    C: tl.constexpr,
+    O: tl.constexpr,
+    L: tl.constexpr,
+    PB: tl.constexpr,
+    WB: tl.constexpr,
+) -> None:
+    """Gradients in weight (O, C, L) and bias (O) from the rows of all programs."""
+    column = tl.program_id(0) * WB + tl.arange(0, WB)
+    total = tl.zeros((PB, WB), tl.float32)
+    for first in range(0, parts, PB):
+        part = first + tl.arange(0, PB)
+        mask = (part < parts)[:, None] & (column < L * C * O + O)[None, :]
+        total += tl.load(sums + part[:, None] * (L * C * O + O) + column[None, :], mask, 0.0)
+    result = tl.sum(total, 0)
+    where = column % O * (C * L) + column // O % C * L + column // (O * C)
+    tl.store(of_weight + where, result.to(of_weight.dtype.element_ty), column < L * C * O)
+    out = column - L * C * O
+    tl.store(of_bias + out, result.to(of_bias.dtype.element_ty), (out >= 0) & (out < O))

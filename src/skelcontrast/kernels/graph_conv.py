@@ -8,10 +8,8 @@ from torch import Tensor
 
 from skelcontrast._cuda import ROOMY, capability
 from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
-from skelcontrast.kernels._graph_conv import add_up, backward_features, backward_maps, forward
-
-_ROWS, _COLUMNS = 64, 32
-"""Of a tile in which rows of sums are added up."""
+from skelcontrast.kernels._graph_conv import forward
+from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
 
 
 class _Tile(NamedTuple):
@@ -29,8 +27,19 @@ class _Tile(NamedTuple):
     num_stages: int = 3
 
     @classmethod
-    def of(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
-        """Choose the tile of a layer: 32 to 128 rows of features, and so many channels as registers hold."""
+    def forward(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
+        """Choose the tile of a layer. Narrow numbers leave it more room than its gradients have."""
+        tile = cls.backward(weight, x, precision)
+        if x.element_size() > 2:
+            return tile
+        roomy = not x.is_cuda or capability(x.device) in ROOMY
+        if roomy and weight.shape[2] >= 64 and tile.VP * tile.PP <= 128:
+            return tile._replace(CB=64, BB=2)
+        return tile._replace(BB=64 // tile.CB)
+
+    @classmethod
+    def backward(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
+        """Choose the tile of a layer's gradients: 32 to 128 rows of features, so many channels as registers hold."""
         partitions, out_channels, in_channels = weight.shape
         joints, partitions = padded(x.shape[3]), triton.next_power_of_2(partitions)
         most, inner, outer = 8192 // (joints * partitions), padded(in_channels), padded(out_channels)
@@ -47,7 +56,9 @@ class _Tile(NamedTuple):
 def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
     """Write into `out` what `graph_conv` returns."""
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    tile, options = _tile(weight, x)
+    precision = precision_of(x)
+    tile = _Tile.forward(weight, x, precision)
+    options = {**tile._asdict(), "DOT": precision}
     inner, outer = _blocks(weight, tile)
     grid = (_programs(x, tile, outer), outer)
     with on_device_of(x):
@@ -61,7 +72,9 @@ def triton_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    tile, options = _tile(weight, x)
+    precision = precision_of(x)
+    tile = _Tile.backward(weight, x, precision)
+    options = {**tile._asdict(), "DOT": precision}
     inner, outer = _blocks(weight, tile)
     above, features, sizes = (upstream, *upstream.stride()), (x, *x.stride()), _sizes(x, weight)
     programs = _programs(x, tile, inner)
@@ -89,10 +102,10 @@ def triton_gradients(
         backward_maps[programs, inner, outer](
             *above, *features, bias, adjacency, *of_maps_and_bias, width, *sizes, **options
         )
-        columns = triton.cdiv(sum(gradient.numel() for gradient in gradients), _COLUMNS)
-        add_up[(columns,)](
-            sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=_ROWS, WB=_COLUMNS
-        )
+        rows = int(triton.next_power_of_2(programs))
+        columns = max(8, 4096 // rows)
+        grid = (triton.cdiv(sum(gradient.numel() for gradient in gradients), columns),)
+        add_up[grid](sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=rows, WB=columns)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
 
@@ -112,10 +125,3 @@ def _programs(x: Tensor, tile: _Tile, others: int) -> int:
     """Return how many programs share the frames: with as many `others` each, two for every multiprocessor."""
     tiles = -(-x.shape[0] * x.shape[2] // tile.BB)
     return max(1, min(-(-2 * multiprocessors(x) // others), tiles))
-
-
-def _tile(weight: Tensor, x: Tensor) -> tuple[_Tile, dict[str, int | str]]:
-    """Return the tile of a layer, and all that the kernels are told of it."""
-    precision = precision_of(x)
-    tile = _Tile.of(weight, x, precision)
-    return tile, {**tile._asdict(), "DOT": precision}

@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
-from skelcontrast.kernels._temporal_conv import backward_weight, convolve
+from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve
 
 
 class _Tile(NamedTuple):
@@ -47,7 +47,8 @@ class _Tile(NamedTuple):
 
     def programs(self, x: Tensor) -> int:
         """Return how many programs sum over frames."""
-        return (2 if x.element_size() <= 2 and self.OB <= 32 else 4) * multiprocessors(x)
+        narrow = {16: 2, 32: 4, 64: 6}  # of how many each multiprocessor gets, by channels
+        return (narrow[self.OB] if x.element_size() <= 2 else 4) * multiprocessors(x)
 
 
 class _Band(NamedTuple):
@@ -73,12 +74,12 @@ class _Band(NamedTuple):
         return cls(last - first + 1, frames // stride, first, pad - stride * first, -stride, 1)
 
 
-def triton_temporal_conv(x: Tensor, weight: Tensor, bias: Tensor, stride: int, out: Tensor) -> None:
+def triton_temporal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, out: Tensor) -> None:
     """Write into `out` what `temporal_conv` returns; features are channels-last."""
     fan_out, fan_in, length, _ = weight.shape
     tile = _Tile.of(x, fan_in, fan_out, 1)
     taps = _laid_out(weight, x, (2, 0, 1))
-    _convolve(x, taps, bias.contiguous(), out, tile, _Band.forward(length, stride, tile.J))
+    _convolve(x, taps, None if bias is None else bias.contiguous(), out, tile, _Band.forward(length, stride, tile.J))
 
 
 def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, grad_x: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,9 +100,13 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
         backward_weight[programs, inner, outer](
             upstream, x, sums, *sizes, C=fan_in, O=fan_out, L=length, **_options(x, tile, band)
         )
-    of_weight, of_bias = sums.sum(0).split([weight.numel(), fan_out])
-    of_weight = of_weight.view(length, fan_in, fan_out).permute(2, 1, 0)[..., None]
-    return torch.empty_like(weight).copy_(of_weight), of_bias.to(weight.dtype)
+        of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        of_bias = weight.new_empty(fan_out)
+        rows = min(512, int(triton.next_power_of_2(len(sums))))
+        columns = max(8, 4096 // rows)
+        grid = (triton.cdiv(sums.shape[1], columns),)
+        add_taps[grid](sums, of_weight, of_bias, len(sums), C=fan_in, O=fan_out, L=length, PB=rows, WB=columns)
+    return of_weight, of_bias
 
 
 def _convolve(x: Tensor, taps: Tensor, bias: Tensor | None, out: Tensor, tile: _Tile, band: _Band) -> None:

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 from skelcontrast._cuda import capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._operators import batch_statistics, normalize_twin
+from skelcontrast.nn.temporal_conv import TemporalConv, temporal_conv
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
+_KNOWN = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
 
 
 class _Tracking(Protocol):
@@ -26,7 +28,8 @@ class _Tracking(Protocol):
     eps: float
 
 
-def normalized(
+def convolved(
+    conv: nn.Module,
     norm: nn.Module,
     x: Tensor,
     *,
@@ -34,15 +37,38 @@ def normalized(
     residual: Tensor | None = None,
     relu: nn.Module | bool = True,
 ) -> Tensor:
-    """Return ``relu(residual + dropout(norm(x)))`` of features (N, C, T, V).
+    """Return ``relu(residual + dropout(norm(conv(x))))`` of features (N, C, T, V).
+
+    What a bias adds, a batch norm in training takes away again. So there it moves the running mean, and nothing else.
+    """
+    bias = conv.bias if isinstance(conv, nn.Conv2d) and _is_known(conv) else None
+    if bias is None or not _is_on_gpu(x) or not norm.training:
+        return normalized(norm, conv(x), dropout=dropout, residual=residual, relu=relu)
+    if isinstance(conv, TemporalConv):
+        x = temporal_conv(x, conv.weight, stride=conv.stride[0], implementation=conv.implementation)
+    elif isinstance(conv, nn.Conv2d):
+        x = conv._conv_forward(x, conv.weight, None)
+    return normalized(norm, x, left_out=bias, dropout=dropout, residual=residual, relu=relu)
+
+
+def normalized(
+    norm: nn.Module,
+    x: Tensor,
+    *,
+    left_out: Tensor | None = None,
+    dropout: nn.Module | None = None,
+    residual: Tensor | None = None,
+    relu: nn.Module | bool = True,
+) -> Tensor:
+    """Return ``relu(residual + dropout(norm(x)))`` of features (N, C, T, V), which may lack a bias that was left out.
 
     Modules of which a kernel knows what they do are not called where it takes their place, unless they have hooks.
     """
     modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
     if _trains(norm) and all(_is_known(module) for module in modules) and _is_for_kernels(x, residual):
         p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
-        return fused(norm, x, p, residual, relu=bool(relu))
-    out: Tensor = norm(x)
+        return fused(norm, x, p, residual, relu=relu is not False, left_out=left_out)
+    out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
     if dropout is not None:
         out = dropout(out)
     if residual is not None:
@@ -52,13 +78,16 @@ def normalized(
     return F.relu(out, inplace=True) if relu else out
 
 
-def fused(norm: _Tracking, x: Tensor, p: float, residual: Tensor | None, *, relu: bool) -> Tensor:
+def fused(
+    norm: _Tracking, x: Tensor, p: float, residual: Tensor | None, *, relu: bool, left_out: Tensor | None = None
+) -> Tensor:
     """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    statistics = batch_statistics(x.detach(), norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+    moved = norm.running_mean, norm.running_var, None if left_out is None else left_out.detach()
+    statistics = batch_statistics(x.detach(), *moved, norm.momentum, norm.eps)
     seed = torch.randint(2**31, (1,), device=x.device) if p else torch.empty(1, dtype=torch.int64, device=x.device)
-    return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, seed, p, relu)
+    return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, left_out, seed, p, relu)
 
 
 def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
@@ -71,7 +100,7 @@ def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
 def _is_known(module: nn.Module) -> bool:
     """Tell whether a module does what torch's own does, and nobody listens to it."""
     listeners = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return type(module) in (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout) and not listeners
+    return type(module) in _KNOWN and not listeners
 
 
 def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:

@@ -98,7 +98,8 @@ def blocked_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
     scratch = _Scratch(x, weight, adjacency)
-    grad_weight, grad_graph = torch.zeros_like(weight), x.new_zeros(scratch.joints, scratch.graph.shape[0])
+    grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+    grad_graph = x.new_zeros(scratch.joints, scratch.graph.shape[0])
     grad_shift = x.new_zeros(scratch.joints, weight.shape[1])
     for block in scratch.blocks(x):
         joints, gathered = scratch.gather(block.of(x))
@@ -114,4 +115,4 @@ def blocked_gradients(
         into.copy_(torch.mm(scratch.graph.t(), gathered, out=joints).view(into.shape))
     grad_adjacency = grad_graph.view(scratch.joints, scratch.partitions, scratch.joints).transpose(0, 1)
     through_biases = (bias @ grad_shift.t())[:, None, :]
-    return grad_weight, adjacency.sum(1) @ grad_shift, grad_adjacency + through_biases
+    return grad_weight, adjacency.sum(1) @ grad_shift, (grad_adjacency + through_biases).contiguous()

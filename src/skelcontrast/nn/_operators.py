@@ -11,6 +11,7 @@ from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._spectral import spectral_conv, spectral_gradients
 from skelcontrast.nn._twin import Gradients, Twin
 
+_Five: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 _Four: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 _Three: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
@@ -18,7 +19,7 @@ _Three: TypeAlias = tuple[Tensor, Tensor, Tensor]
 class _Context(FunctionCtx):
     """What a gradient finds again: tensors, and all else that the operation was told."""
 
-    saved_tensors: tuple[Tensor, ...]
+    saved_tensors: tuple[Any, ...]
     how: tuple[Any, ...]
 
 
@@ -31,6 +32,11 @@ def _unset_like(x: Tensor, channels: int) -> Tensor:
     """Return an unset (N, `channels`, T, V) in the memory format of `x`."""
     shape = (x.shape[0], channels, *x.shape[2:])
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
+
+
+def _of_parameter(value: Tensor) -> Tensor:
+    """Return the unset gradient of a parameter."""
+    return torch.empty_like(value, memory_format=torch.contiguous_format)
 
 
 def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str) -> Tensor:
@@ -62,7 +68,7 @@ def _graph_conv_gradients(
 def _graph_conv_gradients_fake(
     _upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, _twin: str
 ) -> _Four:
-    return _unset_like(x, x.shape[1]), torch.empty_like(weight), torch.empty_like(bias), torch.empty_like(adjacency)
+    return _unset_like(x, x.shape[1]), _of_parameter(weight), _of_parameter(bias), _of_parameter(adjacency)
 
 
 def _save_graph_conv(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
@@ -100,7 +106,7 @@ def _spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
 
 
 def _spectral_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
-    return _unset(x, *x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+    return _unset(x, *x.shape), _of_parameter(weight), weight.new_empty(weight.shape[0])
 
 
 def _save_spectral(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
@@ -123,7 +129,7 @@ spectral_twin = Twin(
 """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L) and add bias (C_out,); channels-last."""
 
 
-def _temporal(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+def _temporal(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     from skelcontrast.kernels.temporal_conv import triton_temporal_conv
 
     out = _temporal_fake(x, weight, bias, stride)
@@ -131,7 +137,7 @@ def _temporal(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
     return out
 
 
-def _temporal_fake(x: Tensor, weight: Tensor, _bias: Tensor, stride: int) -> Tensor:
+def _temporal_fake(x: Tensor, weight: Tensor, _bias: Tensor | None, stride: int) -> Tensor:
     return _unset(x, x.shape[0], weight.shape[0], -(-x.shape[2] // stride), x.shape[3])
 
 
@@ -144,17 +150,19 @@ def _temporal_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int
 
 
 def _temporal_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor, _stride: int) -> _Three:
-    return _unset(x, *x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+    return _unset(x, *x.shape), _of_parameter(weight), weight.new_empty(weight.shape[0])
 
 
 def _save_temporal(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
-    x, weight, _, stride = inputs
-    ctx.how = (stride,)
+    x, weight, bias, stride = inputs
+    ctx.how = stride, bias is not None
     ctx.save_for_backward(x, weight)
 
 
 def _temporal_gradient(ctx: _Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
-    return (*gradients(upstream, *ctx.saved_tensors, *ctx.how), None)
+    stride, has_bias = ctx.how
+    of_x, of_weight, of_bias = gradients(upstream, *ctx.saved_tensors, stride)
+    return of_x, of_weight, of_bias if has_bias else None, None
 
 
 temporal_conv_twin = Twin(
@@ -166,15 +174,15 @@ temporal_conv_twin = Twin(
     save=_save_temporal,
     gradient=_temporal_gradient,
 )
-"""Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L, 1) and add bias (C_out,); channels-last."""
+"""Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L, 1), and add any bias (C_out,); channels-last."""
 
 
 def _statistics(
-    x: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float, eps: float
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
 ) -> tuple[Tensor, Tensor]:
     from skelcontrast.kernels.batch_norm import triton_statistics
 
-    return triton_statistics(x, running_mean, running_variance, momentum, eps)
+    return triton_statistics(x, running_mean, running_variance, left_out, momentum, eps)
 
 
 statistics_operator = torch.library.custom_op(
@@ -184,18 +192,21 @@ statistics_operator = torch.library.custom_op(
 
 @statistics_operator.register_fake
 def _(
-    x: Tensor, _running_mean: Tensor, _running_variance: Tensor, _momentum: float, _eps: float
+    x: Tensor, _mean: Tensor, _variance: Tensor, _left_out: Tensor | None, _momentum: float, _eps: float
 ) -> tuple[Tensor, Tensor]:
     mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
     return mean, inverse
 
 
 def batch_statistics(
-    x: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float, eps: float
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and inverse standard deviation (C,) of x (N, C, T, V), channels-last; move the running statistics."""
+    """Return mean and inverse standard deviation (C,) of x (N, C, T, V), channels-last; move the running statistics.
+
+    The latter are those of x with a bias (C,) that was left out of it.
+    """
     by = statistics_operator if torch.compiler.is_compiling() else _statistics
-    mean, inverse = by(x, running_mean, running_variance, momentum, eps)
+    mean, inverse = by(x, running_mean, running_variance, left_out, momentum, eps)
     return mean, inverse
 
 
@@ -206,6 +217,7 @@ def _normalize(
     weight: Tensor,
     bias: Tensor,
     residual: Tensor | None,
+    _left_out: Tensor | None,
     seed: Tensor,
     dropout: float,
     relu: bool,
@@ -223,15 +235,16 @@ def _normalize_gradients(
     inverse: Tensor,
     weight: Tensor,
     bias: Tensor,
+    left_out: Tensor | None,
     seed: Tensor,
     dropout: float,
     relu: bool,
     with_residual: bool,
-) -> _Four:
+) -> _Five:
     from skelcontrast.kernels.batch_norm import Behind, triton_gradients
 
     upstream = upstream.contiguous(memory_format=torch.channels_last)
-    inputs = upstream, x, out, mean, inverse, weight, bias, seed, Behind(dropout, relu)
+    inputs = upstream, x, out, mean, inverse, weight, bias, left_out, seed, Behind(dropout, relu)
     return triton_gradients(*inputs, with_residual=with_residual)
 
 
@@ -242,6 +255,7 @@ def _normalize_fake(
     _weight: Tensor,
     _bias: Tensor,
     _residual: Tensor | None,
+    _left_out: Tensor | None,
     _seed: Tensor,
     _dropout: float,
     _relu: bool,
@@ -257,25 +271,29 @@ def _normalize_gradients_fake(
     _inverse: Tensor,
     weight: Tensor,
     bias: Tensor,
+    left_out: Tensor | None,
     _seed: Tensor,
     _dropout: float,
     _relu: bool,
     with_residual: bool,
-) -> _Four:
+) -> _Five:
     of_residual = torch.empty_like(x) if with_residual else x.new_empty(0)
-    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias), of_residual
+    of_left_out = x.new_empty(0) if left_out is None else torch.empty_like(left_out)
+    return torch.empty_like(x), _of_parameter(weight), _of_parameter(bias), of_residual, of_left_out
 
 
 def _save_normalized(ctx: _Context, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, mean, inverse, weight, bias, residual, seed, dropout, relu = inputs
+    x, mean, inverse, weight, bias, residual, left_out, seed, dropout, relu = inputs
     ctx.how = dropout, relu, residual is not None
     # Without a residual the gradient of ReLU is found from x.
-    ctx.save_for_backward(x, x if residual is None else output, mean, inverse, weight, bias, seed)
+    ctx.save_for_backward(x, x if residual is None else output, mean, inverse, weight, bias, left_out, seed)
 
 
 def _normalize_gradient(ctx: _Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
-    of_x, of_weight, of_bias, of_residual = gradients(upstream, *ctx.saved_tensors, *ctx.how)
-    return of_x, None, None, of_weight, of_bias, of_residual if ctx.how[2] else None, None, None, None
+    of_x, of_weight, of_bias, of_residual, of_left_out = gradients(upstream, *ctx.saved_tensors, *ctx.how)
+    added = of_residual if ctx.how[2] else None
+    left_out = None if ctx.saved_tensors[6] is None else of_left_out
+    return of_x, None, None, of_weight, of_bias, added, left_out, None, None, None
 
 
 normalize_twin = Twin(
@@ -289,5 +307,6 @@ normalize_twin = Twin(
 )
 """Return ``relu(residual + dropout(weight * (x - mean) * inverse + bias))``; features are channels-last.
 
-Mean and inverse standard deviation are those of `x`, and its gradient knows that.
+Mean and inverse standard deviation are those of `x`, and its gradient knows that. A bias (C,) that was left out of `x`,
+because it changes nothing here, gets the gradient of zero that it is due.
 """

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelcontrast import _check
-from skelcontrast.nn._batch_norm import normalized
+from skelcontrast.nn._batch_norm import convolved, normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn.graph_conv import GraphConv
@@ -79,8 +79,8 @@ class STGCNBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
         norm_in, relu, conv, norm_out, dropout = self.tcn
-        out: Tensor = conv(normalized(norm_in, self.gcn(x), relu=relu))
-        return normalized(norm_out, out, dropout=dropout, residual=self._added_back(x))
+        between = normalized(norm_in, self.gcn(x), relu=relu)
+        return convolved(conv, norm_out, between, dropout=dropout, residual=self._added_back(x))
 
     def _added_back(self, x: Tensor) -> Tensor | None:
         if self.residual is None:
@@ -90,7 +90,7 @@ class STGCNBlock(nn.Module):
         kept = x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
         if isinstance(self.residual, nn.Sequential):
             conv, norm = self.residual
-            return normalized(norm, conv(kept), relu=False)
+            return convolved(conv, norm, kept, relu=False)
         added: Tensor = self.residual(kept)
         return added
 
@@ -199,7 +199,8 @@ class STGCN(nn.Module):
         """
         samples, bodies = _check.shape("STGCN.pool", "present", present, "N M").shape
         _check.shape("STGCN.pool", "feature_map", feature_map, "NM D T V", NM=samples * bodies)
-        pooled = rearrange(feature_map.mean((2, 3)), "(n m) d -> n m d", m=bodies)
+        # Laid out so that the gradient is channels-last, as everything in front of it.
+        pooled = rearrange(rearrange(feature_map, "nm d t v -> nm (t v) d").mean(1), "(n m) d -> n m d", m=bodies)
         if self.bodies == "all" or bodies == 1:
             return pooled.mean(1)
         weight = torch.where(present.any(1, keepdim=True), present, True).to(pooled.dtype)

@@ -92,8 +92,7 @@ def temporal_conv(
         out: Tensor = spectral_twin(x.contiguous(memory_format=torch.channels_last), taps, shift)
         return out.contiguous(memory_format=memory_format_of(x))
     if implementation == "triton":
-        shift = weight.new_zeros(out_channels) if bias is None else bias
-        out = temporal_conv_twin(x.to(autocast_dtype(x)), weight, shift, stride)
+        out = temporal_conv_twin(x.to(autocast_dtype(x)), weight, bias, stride)
         return out.contiguous(memory_format=memory_format_of(x))
     return F.conv2d(x, weight, bias, (stride, 1), (length // 2, 0))
 
