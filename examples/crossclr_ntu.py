@@ -9,7 +9,6 @@ and their fusion. Interrupted runs go on with ``--resume``.
 """
 
 import argparse
-import math
 import time
 from collections.abc import Sequence
 
@@ -19,7 +18,7 @@ from tqdm import tqdm
 import aimclr_ntu as pretraining
 from skelcontrast import checkpoint, methods
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
-from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe
+from skelcontrast.evaluation import Scores, extract_features, fuse, knn_accuracy, linear_probe, mean_terms
 from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 
 STREAMS: tuple[Stream, ...] = ("joint", "motion", "bone")
@@ -51,7 +50,7 @@ def train_epoch(
 ) -> dict[str, float]:
     """One epoch; returns the mean of each loss term, and of each stream's share of the total."""
     layout, device = loader.dataset.layout or NTU_RGBD_25, torch.device(args.device)
-    views = pretraining.build_views(args, layout, extreme=pretraining.stage(args, epoch)[0])
+    views = pretraining.build_views(args, layout, extreme=args.method == "aimclr" and epoch >= args.extreme_from)
     terms: list[dict[str, torch.Tensor]] = []
     model.train()
     loader.set_epoch(epoch)
@@ -69,10 +68,7 @@ def train_epoch(
         model.enqueue(embedded.key)
         whole = {"total": loss.total, "info_nce": loss.info_nce, "cross": loss.cross, "d3m": loss.d3m}
         terms.append({name: term.detach() for name, term in {**whole, **loss.streams}.items() if term is not None})
-    means = {name: float(torch.stack([step[name] for step in terms]).mean()) for name in terms[0]}
-    if not math.isfinite(means["total"]):
-        raise FloatingPointError(f"the loss is {means['total']} in epoch {epoch + 1}; the checkpoint before is kept")
-    return means
+    return mean_terms(terms, epoch=epoch + 1)
 
 
 def measure(
@@ -81,10 +77,10 @@ def measure(
     """Accuracies of every stream by kNN and by a linear probe, and that of the probes' weighted sum."""
     result, scores = {}, {}
     for stream in args.streams:
-        known, new = pretraining.evaluate(model.encoders[stream], train, test, stream)
+        known, new = (extract_features(model.encoders[stream], part, stream=stream) for part in (train, test))
         probe = linear_probe(known, new, standardize=True, seed=args.seed)
         scores[stream] = Scores(probe.logits, new.labels, test.names)
-        result[f"knn_{stream}"], result[f"linear_{stream}"] = knn_accuracy(known, new, k=1), probe.accuracy
+        result[f"knn_{stream}"], result[f"linear_{stream}"] = knn_accuracy(known, new), probe.accuracy
     result["linear_fused"] = fuse(scores).accuracy
     return result
 
@@ -105,27 +101,27 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     last = args.out / "last.pt"
     if args.resume and last.exists():
         records = checkpoint.resume(last, state)["records"]
-    pretraining.write_log(args.out / "settings.json", [pretraining.settings(args)])
+    checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
 
     for epoch in range(len(records), args.epochs):
         start = time.perf_counter()
         record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"]}
         record |= train_epoch(model, optimizer, loader, args, epoch)
         schedule.step()
-        if pretraining.evaluates(args, epoch) and epoch + 1 < args.epochs:
+        if (epoch + 1) % args.eval_every == 0 and epoch + 1 < args.epochs:
             for stream in args.streams:
-                features = pretraining.evaluate(model.encoders[stream], train, test, stream)
-                record[f"knn_{stream}"] = knn_accuracy(*features, k=1)
+                known, new = (extract_features(model.encoders[stream], part, stream=stream) for part in (train, test))
+                record[f"knn_{stream}"] = knn_accuracy(known, new)
         record["seconds"] = time.perf_counter() - start
         records.append(record)
-        pretraining.write_log(args.out / "log.jsonl", records)
+        checkpoint.write_json_lines(args.out / "log.jsonl", records)
         checkpoint.save(last, {**state, "records": records})
         if epoch + 1 in args.keep:
             checkpoint.save(args.out / f"epoch-{epoch + 1}.pt", {"model": model})
         print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
     result = measure(model, train, test, args)
-    pretraining.write_log(args.out / "result.json", [result])
+    checkpoint.write_json_lines(args.out / "result.json", [result])
     print("  ".join(f"{name} {value:.1%}" for name, value in result.items()), f"  in {args.out}")
     return result
 

@@ -94,7 +94,12 @@ def reestimate_batch_norm(one: Encoder, views: str) -> None:
     """Replace the running statistics of batch norm by the means over four passes of the training clips, augmented."""
     layout, size = one.train.layout or NTU_RGBD_25, min(128, len(one.train))
     loader = SkeletonLoader(one.train, size, seed=one.args.seed, device=one.args.device)
-    augmentation = {"plain": augment.Compose(), **pretraining.augmentations(one.args, layout)}[views]
+    settings = {"preset": one.args.preset, "amplitude": one.args.shear}
+    augmentation = {
+        "plain": augment.Compose(),
+        "normal": augment.normal(**settings),
+        "extreme": augment.extreme(layout, **settings),
+    }[views]
 
     def batches() -> Iterator[torch.Tensor]:
         for epoch in range(4):
@@ -141,7 +146,8 @@ def measure(
 
 def features(one: Encoder) -> tuple[Features, Features]:
     """Features of both parts."""
-    return pretraining.evaluate(one.encoder, one.train, one.test, one.stream)
+    train, test = (evaluation.extract_features(one.encoder, part, stream=one.stream) for part in (one.train, one.test))
+    return train, test
 
 
 def same_person(features: torch.Tensor, clips: SkeletonDataset) -> float:
@@ -164,7 +170,7 @@ def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, fr
         lr=lambda epoch: lr * pretraining.learning_rate_factor(schedule, epoch),
         batch_size=min(one.args.batch_size, len(train)),
         batch_norm="frozen" if frozen else "train",
-        augmentation=pretraining.augmentations(one.args, train.layout or NTU_RGBD_25)["normal"],
+        augmentation=augment.normal(preset=one.args.preset, amplitude=one.args.shear),
         stream=one.stream,
         eval_every=epochs,
         seed=one.args.seed,
@@ -249,9 +255,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         print("\n".join(lines) if args.classes else f"confusion matrix in {args.confusion}")
     values = {stream: one.values for stream, one in found.items()}
     if args.json is not None:
-        pretraining.write_log(
-            args.json, [{"protocol": args.protocol, "runs": [str(run) for run in args.runs], **values}]
-        )
+        checkpoint.write_json_lines(args.json, [{"protocol": args.protocol, "runs": args.runs, **values}])
     return values
 
 

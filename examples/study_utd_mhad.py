@@ -21,7 +21,7 @@ import torch
 import aimclr_ntu as pretraining
 import supervised
 from paper_pages import origin, spread, write
-from skelcontrast import augment, checkpoint, nn, viz
+from skelcontrast import augment, checkpoint, evaluation, nn, viz
 from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, logistic_probe, summarize
 
@@ -83,10 +83,10 @@ def accuracies(arguments: list[str], name: str | None) -> tuple[dict[str, float]
     model = pretraining.build_model(args, train)
     if name is not None:
         model.load_state_dict(checkpoint.load(args.out / name)["model"])
-    features = pretraining.evaluate(model.encoder, train, test, args.stream)
-    released, exact = linear_probe(*features, standardize=True, seed=args.seed), logistic_probe(*features)
-    found = {"knn": knn_accuracy(*features, k=1), "linear": released.accuracy, "exact": exact.accuracy}
-    return found, Scores(exact.logits, features[1].labels, test.names)
+    known, new = (evaluation.extract_features(model.encoder, part, stream=args.stream) for part in (train, test))
+    released, exact = linear_probe(known, new, standardize=True, seed=args.seed), logistic_probe(known, new)
+    found = {"knn": knn_accuracy(known, new), "linear": released.accuracy, "exact": exact.accuracy}
+    return found, Scores(exact.logits, new.labels, test.names)
 
 
 def dropped_shares(arguments: list[str]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import aimclr_ntu as pretraining
-from skelcontrast import checkpoint
+from skelcontrast import augment, checkpoint
 from skelcontrast.evaluation import train_classifier
 from skelcontrast.skeleton import NTU_RGBD_25
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     last = args.out / "last.pt"
 
     def keep(state: dict[str, Any]) -> None:
-        pretraining.write_log(args.out / "log.jsonl", state["log"])
+        checkpoint.write_json_lines(args.out / "log.jsonl", state["log"])
         checkpoint.save(last, state)
         print("  ".join(f"{name} {value:.4g}" for name, value in state["log"][-1].items()))
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         epochs=args.epochs,
         lr=lambda epoch: args.lr * pretraining.learning_rate_factor(args, epoch),
         batch_size=args.batch_size,
-        augmentation=pretraining.augmentations(args, train.layout or NTU_RGBD_25)["normal"],
+        augmentation=augment.normal(preset=args.preset, amplitude=args.shear),
         stream=args.stream,
         layout=train.layout or NTU_RGBD_25,
         layer=torch.nn.Linear(encoder.out_features, train.num_classes),
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         on_epoch=keep,
     )
     result = {"accuracy": trained.accuracy, "top5": trained.top5}
-    pretraining.write_log(args.out / "result.json", [result])
+    checkpoint.write_json_lines(args.out / "result.json", [result])
     print(f"accuracy {result['accuracy']:.1%}   in {args.out}")
     return result
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from skelcontrast.losses import info_nce
-from skelcontrast.memory import MemoryQueue
+from skelcontrast.memory import MemoryQueue, choose_queue_size
 
 
 def numbered(first: int, count: int, dim: int = 2) -> Tensor:
@@ -162,6 +162,55 @@ def test_errors_of_enqueue_leave_the_queue_as_it_was(
     with pytest.raises(kind, match=re.escape(f"MemoryQueue.enqueue: {message}")):
         queue.enqueue(keys, **options)
     assert all(torch.equal(value, before[name]) for name, value in queue.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "size"),
+    [
+        (384, 32, 192),
+        (431, 32, 215),
+        (40091, 128, 20045),
+        (65535, 128, 32767),
+        (65536, 128, 32768),
+        (10**6, 128, 32768),
+    ],
+)
+def test_a_bank_of_half_of_the_data(samples: int, batch_size: int, size: int) -> None:
+    assert choose_queue_size(samples, batch_size) == size
+    assert choose_queue_size(samples, batch_size, wanted=7) == 7
+    assert choose_queue_size(samples, batch_size, largest=150) == 150
+
+
+def test_a_bank_holds_a_batch_at_least() -> None:
+    assert choose_queue_size(6, 4) == 4
+    assert choose_queue_size(1, 1) == 1
+    assert choose_queue_size(1000, 128, largest=64) == 128
+
+
+def test_a_bank_larger_than_the_data_is_warned_of() -> None:
+    warning = (
+        "choose_queue_size: `wanted`, 400, is larger than the number of training sequences, 384: the bank will hold"
+    )
+    with pytest.warns(UserWarning, match=re.escape(warning)) as caught:
+        assert choose_queue_size(384, 32, wanted=400) == 400
+    assert caught[0].filename == __file__
+    assert choose_queue_size(384, 32, wanted=384) == 384
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"samples": 0}, ValueError, "`samples` must be at least 1, got 0."),
+        ({"samples": 2.0}, TypeError, "`samples` must be an integer, got 2.0."),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be at least 1, got 0."),
+        ({"wanted": 0}, ValueError, "`wanted` must be at least 1, got 0."),
+        ({"largest": 0}, ValueError, "`largest` must be at least 1, got 0."),
+    ],
+)
+def test_errors_of_the_choice(change: dict[str, Any], kind: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {"samples": 4, "batch_size": 2, **change}
+    with pytest.raises(kind, match=re.escape(f"choose_queue_size: {message}")):
+        choose_queue_size(**arguments)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A checkpoint is one file made from a mapping of names to things: whatever has a state (modules, optimisers, schedulers),
 `torch.Generator` objects and plain data. `save` writes it so that a crash never leaves half a file under its name,
 `resume` puts every state back and checks that all of them fit before it changes any, `load` only reads. Files are read
-with ``weights_only=True``: a checkpoint from a stranger cannot run code.
+with ``weights_only=True``: a checkpoint from a stranger cannot run code. `write_json_lines` keeps the log beside it.
 """
 
 import copy
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from skelcontrast import _check
 from skelcontrast._atomic import write_atomically
+from skelcontrast._json_lines import write_json_lines
 from skelcontrast._random_state import capture_random_state, restore_random_state
 from skelcontrast._state_check import module_misfits, optimizer_misfits
 
-__all__ = ["Stateful", "load", "resume", "save"]
+__all__ = ["Stateful", "load", "resume", "save", "write_json_lines"]
 
 FORMAT = "skelcontrast.checkpoint"
 VERSION = 1

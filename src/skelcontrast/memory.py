@@ -1,12 +1,14 @@
 """The first-in-first-out bank of keys."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
 
-__all__ = ["MemoryQueue"]
+__all__ = ["MemoryQueue", "choose_queue_size"]
 
 
 class MemoryQueue(nn.Module):
@@ -101,6 +103,41 @@ class MemoryQueue(nn.Module):
     def extra_repr(self) -> str:
         """Show both sizes."""
         return f"size={self.size}, dim={self.dim}"
+
+
+def choose_queue_size(samples: int, batch_size: int, *, wanted: int | None = None, largest: int = 32768) -> int:
+    """Return how many keys a bank should hold for a data set of this size: half of it, up to the paper's number.
+
+    A bank as large as the data set holds an older key of the query itself, on average, and the loss pushes the query
+    away from it. Far fewer keys are few negatives to learn from. `evaluation.own_key_share` says how it is in a run.
+
+    Args:
+        samples: Number of training sequences.
+        batch_size: Sequences in a batch: a bank holds the keys of one batch at least.
+        wanted: A number of your own, which is returned, with a warning where it is above `samples`.
+        largest: The most to choose. 32768 is what the paper has (Section 4.2).
+
+    Raises:
+        TypeError: If an argument is not an integer.
+        ValueError: If one is not positive.
+
+    Example:
+        >>> choose_queue_size(431, 32), choose_queue_size(1_000_000, 128)
+        (215, 32768)
+    """
+    owner = "choose_queue_size"
+    _check.integer(owner, "samples", samples, 1)
+    _check.integer(owner, "batch_size", batch_size, 1)
+    _check.integer(owner, "largest", largest, 1)
+    if wanted is None:
+        return max(batch_size, min(largest, samples // 2))
+    if _check.integer(owner, "wanted", wanted, 1) > samples:
+        warnings.warn(
+            f"{owner}: `wanted`, {wanted}, is larger than the number of training sequences, {samples}: the bank will "
+            f"hold older keys of the query itself as negatives. About {samples // 2} avoids most of that.",
+            stacklevel=2,
+        )
+    return wanted
 
 
 def _all_ranks(keys: Tensor) -> Tensor:

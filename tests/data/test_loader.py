@@ -55,6 +55,7 @@ def test_an_epoch_holds_every_sequence_at_most_once(
     assert len(batches) == len(loader) == (count // batch_size if drop_last else -(-count // batch_size))
     seen = torch.cat([batch.rows for batch in batches])
     assert len(set(seen.tolist())) == len(seen) == (len(batches) * batch_size if drop_last else count)
+    assert torch.equal(loader.order(0), seen)
     for batch in batches:
         assert torch.equal(batch.x, dataset.take(batch.rows))
         assert torch.equal(batch.labels, dataset.labels[batch.rows])
@@ -285,3 +286,5 @@ def test_wrong_options(options: dict[str, Any], kind: type[Exception], text: str
         SkeletonLoader(given.pop("dataset"), given.pop("batch_size"), **given)
     with pytest.raises(ValueError, match=r"SkeletonLoader\.set_epoch: `epoch` must be at least 0, got -1"):
         SkeletonLoader(clips(), 3).set_epoch(-1)
+    with pytest.raises(ValueError, match=r"SkeletonLoader\.order: `epoch` must be at least 0, got -1"):
+        SkeletonLoader(clips(), 3).order(-1)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from skelcontrast.evaluation import (
     alignment,
     bank_contents,
+    contrastive_health,
     dimension_spread,
     effective_rank,
     neighbor_precision,
@@ -95,6 +96,52 @@ def test_an_unknown_neighbour_is_no_hit_for_an_unknown_query() -> None:
 def test_a_bank_as_large_as_the_data_holds_one_own_key() -> None:
     samples = torch.randperm(20)
     assert own_key_share(samples, torch.randperm(20)) * 20 == pytest.approx(1)
+
+
+def test_all_at_once_are_the_single_ones() -> None:
+    labels, samples, stored = torch.arange(20) % 3, torch.tensor([4, 7, 11, 0]), torch.tensor([7, -1, 0, 19, 4, 4])
+    query, key, mined = draw(4, 5), draw(4, 5, 1), torch.tensor([[0, 1], [3, 3], [5, 2], [2, 4]])
+    found = contrastive_health(query.requires_grad_(), key, mined, samples=samples, bank_samples=stored, labels=labels)
+    assert found == {
+        "alignment": alignment(query, key),
+        "uniformity": uniformity(query),
+        "effective_rank": effective_rank(query),
+        "least_spread": float(dimension_spread(query).min()),
+        "neighbor_precision": neighbor_precision(mined, labels[samples], torch.tensor([1, -1, 0, 1, 1, 1])),
+        "own_key_share": own_key_share(samples, stored),
+    }
+    assert all(type(value) is float for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"query": [0.0]}, TypeError, "contrastive_health: `query` must be a torch.Tensor, got list."),
+        ({"samples": torch.arange(3)}, ValueError, "`samples` must have shape (4,) to match `query`, got (3,)."),
+        (
+            {"samples": torch.arange(4) + 5},
+            ValueError,
+            "`samples` must lie in [0, 7], the positions in `labels`, got p",
+        ),
+        ({"samples": torch.arange(4) - 1}, ValueError, "got positions from -1 to 2."),
+        (
+            {"samples": torch.zeros(4)},
+            TypeError,
+            "contrastive_health: `samples` must hold integers, got torch.float32.",
+        ),
+        ({"bank_samples": torch.arange(3) - 2}, ValueError, "`bank_samples` must lie in [-1, 7], the positions in `la"),
+        ({"bank_samples": torch.arange(0)}, ValueError, "`bank_samples` must hold at least one number, got (0,)."),
+        ({"labels": torch.zeros(2, 2)}, ValueError, "contrastive_health: `labels` must have shape (N,), got (2, 2)."),
+        ({"labels": None}, TypeError, "contrastive_health: `labels` must be a torch.Tensor, got NoneType."),
+        ({"key": torch.eye(3)}, ValueError, "alignment: `key` must have shape (4, 4) to match `query`, got (3, 3)."),
+    ],
+)
+def test_bad_calls_of_all_at_once(changes: dict[str, Any], kind: type[Exception], message: str) -> None:
+    rows = torch.arange(4)
+    arguments: dict[str, Any] = {"query": torch.eye(4), "key": torch.eye(4), "neighbors": rows[:, None]}
+    arguments |= {"samples": rows, "bank_samples": rows, "labels": torch.arange(8), **changes}
+    with pytest.raises(kind, match=re.escape(message)):
+        contrastive_health(**arguments)
 
 
 def test_no_gradient_is_asked_for() -> None:

@@ -131,6 +131,21 @@ class SkeletonLoader:
         """
         self.epoch = _check.integer(f"{OWNER}.set_epoch", "epoch", epoch, 0)
 
+    def order(self, epoch: int) -> Tensor:
+        """Return the places in the dataset of what an epoch brings, in this order (n,), on the CPU.
+
+        That is what the ``rows`` of its batches are one behind the other, without reading a sequence.
+
+        Args:
+            epoch: Number of the epoch, at least 0.
+
+        Raises:
+            TypeError: If `epoch` is not an integer.
+            ValueError: If it is negative.
+        """
+        _check.integer(f"{OWNER}.order", "epoch", epoch, 0)
+        return self._order(epoch)[: len(self) * self.batch_size]
+
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset) // self.world_size, self.batch_size)
         return full if self.drop_last or rest == 0 else full + 1

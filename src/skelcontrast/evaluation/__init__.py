@@ -11,6 +11,7 @@ from skelcontrast.evaluation.fusion import STREAM_WEIGHTS, Scores, WeightSearch,
 from skelcontrast.evaluation.health import (
     alignment,
     bank_contents,
+    contrastive_health,
     dimension_spread,
     effective_rank,
     neighbor_precision,
@@ -31,6 +32,7 @@ from skelcontrast.evaluation.metrics import (
 )
 from skelcontrast.evaluation.retrieval import Retrieval, retrieval
 from skelcontrast.evaluation.splits import semi_supervised_indices
+from skelcontrast.evaluation.terms import mean_terms
 
 __all__ = [
     "STREAM_WEIGHTS",
@@ -48,6 +50,7 @@ __all__ = [
     "bank_contents",
     "bootstrap_interval",
     "confusion_matrix",
+    "contrastive_health",
     "dimension_spread",
     "effective_rank",
     "extract_features",
@@ -57,6 +60,7 @@ __all__ = [
     "knn_predict",
     "linear_probe",
     "logistic_probe",
+    "mean_terms",
     "neighbor_precision",
     "normalized_mutual_information",
     "own_key_share",

@@ -235,6 +235,59 @@ def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
     return float((samples[:, None] == bank_samples).double().mean())
 
 
+def contrastive_health(
+    query: Tensor, key: Tensor, neighbors: Tensor, *, samples: Tensor, bank_samples: Tensor, labels: Tensor
+) -> dict[str, float]:
+    """Return how healthy a run is on some samples, by all measures at once, named as `viz.plot_curves` draws them.
+
+    Args:
+        query: Embeddings (N, D) of one view of the samples, N at least 2.
+        key: Embeddings (N, D) of another view of them, by the key side.
+        neighbors: Rows of the bank (N, P) that are nearest to each query, as from `losses.nearest_neighbors`.
+        samples: Which samples these are (N,), as positions in the data set.
+        bank_samples: Which samples lie in the bank (K,), -1 where that is unknown, as from `bank_contents`.
+        labels: Classes (S,) of the whole data set. The integers before are brought to its device.
+
+    Returns:
+        ``alignment``, ``uniformity``, ``effective_rank``, ``least_spread`` (the smallest `dimension_spread`),
+        ``neighbor_precision`` and ``own_key_share``.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes do not match, an embedding is not finite, or a position is outside of the data set.
+
+    Example:
+        Four classes of two samples; each query finds its own older key, which is a quarter of the bank of four:
+
+        >>> views, rows = torch.eye(4), torch.arange(4)
+        >>> labels = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
+        >>> found = contrastive_health(views, views, rows[:, None], samples=rows, bank_samples=rows, labels=labels)
+        >>> found["alignment"], round(found["uniformity"], 4), round(found["effective_rank"], 4)
+        (0.0, -4.0, 4.0)
+        >>> found["neighbor_precision"], found["own_key_share"]
+        (1.0, 0.25)
+    """
+    owner = "contrastive_health"
+    check_features(owner, "query", query)
+    _integers(owner, "labels", labels)
+    for name, rows, low in (("samples", samples, 0), ("bank_samples", bank_samples, -1)):
+        _integers(owner, name, rows)
+        if int(rows.min()) < low or int(rows.max()) >= len(labels):
+            got = f"positions from {int(rows.min())} to {int(rows.max())}"
+            _check.fail(owner, name, f"lie in [{low}, {len(labels) - 1}], the positions in `labels`", got)
+    _check.shape(owner, "samples", samples, "N", N=len(query), why="to match `query`")
+    samples, stored = samples.to(labels.device), bank_samples.to(labels.device)
+    bank_labels = torch.where(stored >= 0, labels[stored], -1)
+    return {
+        "alignment": alignment(query, key),
+        "uniformity": uniformity(query),
+        "effective_rank": effective_rank(query),
+        "least_spread": float(dimension_spread(query).min()),
+        "neighbor_precision": neighbor_precision(neighbors.to(labels.device), labels[samples], bank_labels),
+        "own_key_share": own_key_share(samples, stored),
+    }
+
+
 def _unit(embeddings: Tensor) -> Tensor:
     return functional.normalize(embeddings.detach().float(), dim=1)
 

@@ -1,0 +1,60 @@
+"""Logs that anything can read: one JSON object per line, the file replaced as a whole."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from skelcontrast import _check
+from skelcontrast._atomic import write_atomically
+
+
+def write_json_lines(path: str | os.PathLike[str], records: Sequence[Mapping[str, object]]) -> None:
+    """Write records as JSON lines, one object per line; at every moment `path` holds the old lines or the new ones.
+
+    Write all records after each epoch, as they are in the checkpoint: then a run that is broken off and resumed never
+    repeats a line, leaves one out or ends in half of one.
+
+    Args:
+        path: File to write. Its folder must exist; an older file is replaced.
+        records: What to write, a mapping from names per line: None, bool, int, float, str, and lists, tuples and
+            mappings of these. Paths are written as strings, NaN and infinity as Python's `json` reads them.
+
+    Raises:
+        TypeError: If a record holds anything else, such as a tensor; the file at `path` stays as it was.
+        ValueError: If the folder of `path` does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json_lines(f"{folder}/log.jsonl", [{"epoch": 1, "total": 9.5}, {"epoch": 2, "total": 7.0}])
+        ...     print(Path(f"{folder}/log.jsonl").read_text(), end="")
+        {"epoch": 1, "total": 9.5}
+        {"epoch": 2, "total": 7.0}
+    """
+    owner, target = "write_json_lines", Path(path)
+    if not target.parent.is_dir():
+        _check.fail(owner, "path", "lie in an existing folder", str(target))
+    if isinstance(records, Mapping):
+        hint = "Put it in a list."
+        _check.fail(owner, "records", "be a sequence of mappings", type(records).__name__, hint=hint, kind=TypeError)
+    lines = []
+    for place, record in enumerate(records):
+        name = f"records[{place}]"
+        if not isinstance(record, Mapping):
+            _check.fail(owner, name, "be a mapping from names", type(record).__name__, kind=TypeError)
+        try:
+            lines.append(json.dumps(dict(record), default=_plain) + "\n")
+        except TypeError as error:
+            hint = "Convert it to a number, a string or a list."
+            _check.fail(owner, name, "hold plain data with strings as names", str(error), hint=hint, kind=TypeError)
+    write_atomically(target, lambda file: file.write("".join(lines).encode()))
+
+
+def _plain(value: object) -> object:
+    """Turn what `json` does not know into what it knows."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, os.PathLike):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__}")
