@@ -32,8 +32,9 @@ class Benchmark(NamedTuple):
 
 
 _BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py", "tests/kernels/test_aimclr.py")
-_GRAPH_CONV = ("tests/nn", "tests/kernels/test_graph_conv.py", "tests/kernels/test_temporal_conv.py")
-_STEP = ("tests/methods", "tests/test_cuda_graph.py", "tests/test_moco.py", "tests/test_memory.py")
+_ENCODER = tuple(f"tests/kernels/test_{name}.py" for name in ("graph_conv", "temporal_conv", "batch_norm"))
+_GRAPH_CONV = ("tests/nn", *_ENCODER)
+_STEP = ("tests/methods", "tests/test_cuda_graph.py", "tests/test_moco.py", "tests/test_memory.py", *_ENCODER)
 _FEW = ("--repeats", "2")
 
 
