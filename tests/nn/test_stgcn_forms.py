@@ -7,7 +7,7 @@ import torch
 from tests.reference.stgcn import perturbed, released_stgcn
 from torch import Tensor, nn
 
-from skelcontrast.nn import STGCN, GraphConv, STGCNBlock, TemporalConv
+from skelcontrast.nn import STGCN, GraphConv, STGCNBlock, TemporalConv, _precision
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 
@@ -40,6 +40,26 @@ def test_memory_is_channels_last_from_end_to_end() -> None:
             module.register_forward_hook(look)
     assert encoder.feature_map(torch.randn(2, 3, 13, 25, 2)).is_contiguous(memory_format=torch.channels_last)
     assert {GraphConv, TemporalConv, nn.BatchNorm2d, nn.ReLU, nn.Conv2d} <= set(seen)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("emulated", [True, False])
+def test_what_a_cpu_would_emulate_is_computed_in_float32(
+    dtype: torch.dtype, emulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_precision, "EMULATED_BY_CPU", frozenset([dtype] if emulated else []))
+    # With a block for each form: blocked, spectral, and torch's own products.
+    encoder, seen = STGCN(NTU_RGBD_25, channels=(8, 64, 64), strides=(1, 2, 1), dropout=0.0), list[torch.dtype]()
+    encoder.blocks[1].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].dtype))
+    x = torch.randn(2, 3, 5, 25, 2)
+    exact = encoder.feature_map(x)
+    with torch.autocast("cpu", dtype):
+        found = encoder.feature_map(x)
+        found.float().sum().backward()  # under autocast too, where gradients are computed as values were
+    assert found.dtype == dtype
+    assert seen == [torch.float32, torch.float32 if emulated else dtype]
+    assert torch.equal(found, exact.to(dtype)) is emulated
+    assert all(parameter.grad is not None for parameter in encoder.blocks.parameters())
 
 
 def test_bfloat16_autocast_is_close() -> None:

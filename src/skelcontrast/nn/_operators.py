@@ -1,5 +1,6 @@
 """The fast twins as operations of torch with gradients in closed form, see `Twin`."""
 
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import torch
@@ -34,6 +35,11 @@ def _unset_like(x: Tensor, channels: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
+def _as_it_is(x: Tensor) -> AbstractContextManager[Any]:
+    """Return a context without autocast, in which backward may run though forward did not."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def _of_parameter(value: Tensor) -> Tensor:
     """Return the unset gradient of a parameter."""
     return torch.empty_like(value, memory_format=torch.contiguous_format)
@@ -46,7 +52,8 @@ def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin
 
         triton_graph_conv(x, weight, bias, adjacency, out)
     else:
-        blocked_graph_conv(x, weight, bias, adjacency, out)
+        with _as_it_is(x):
+            blocked_graph_conv(x, weight, bias, adjacency, out)
     return out
 
 
@@ -62,7 +69,8 @@ def _graph_conv_gradients(
         from skelcontrast.kernels.graph_conv import triton_gradients
 
         return grad_x, *triton_gradients(upstream, x, weight, bias, adjacency, grad_x)
-    return grad_x, *blocked_gradients(upstream, x, weight, bias, adjacency, grad_x)
+    with _as_it_is(x):
+        return grad_x, *blocked_gradients(upstream, x, weight, bias, adjacency, grad_x)
 
 
 def _graph_conv_gradients_fake(
@@ -94,7 +102,8 @@ graph_conv_twin = Twin(
 
 
 def _spectral(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return spectral_conv(x, weight, bias)
+    with _as_it_is(x):
+        return spectral_conv(x, weight, bias)
 
 
 def _spectral_fake(x: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
@@ -102,7 +111,8 @@ def _spectral_fake(x: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
 
 
 def _spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
-    return spectral_gradients(upstream, x, weight)
+    with _as_it_is(x):
+        return spectral_gradients(upstream, x, weight)
 
 
 def _spectral_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:

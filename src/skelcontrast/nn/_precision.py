@@ -4,6 +4,18 @@ import torch
 from torch import Tensor
 
 
+def _emulated_by_cpu() -> frozenset[torch.dtype]:
+    """Return the narrow dtypes for which this CPU has no arithmetic, as far as torch's library of kernels can tell."""
+    if not torch.backends.mkldnn.is_available():
+        return frozenset()
+    known = torch.ops.mkldnn
+    has = {torch.bfloat16: known._is_mkldnn_bf16_supported(), torch.float16: known._is_mkldnn_fp16_supported()}
+    return frozenset(dtype for dtype, supported in has.items() if not supported)
+
+
+EMULATED_BY_CPU = _emulated_by_cpu()
+
+
 def is_full_precision(x: Tensor) -> bool:
     """Tell whether `x` is computed with in float32 or float64."""
     return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(x.device.type)
@@ -13,3 +25,9 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
     """Return the dtype that autocast computes with for `x`, or its own."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def is_emulated(x: Tensor) -> bool:
+    """Tell whether autocast asks a CPU to compute `x` with numbers that it can only emulate, slower than float32."""
+    narrow = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return narrow and torch.get_autocast_dtype("cpu") in EMULATED_BY_CPU

@@ -11,6 +11,7 @@ from skelcontrast import _check
 from skelcontrast.nn._batch_norm import convolved, normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
+from skelcontrast.nn._precision import is_emulated
 from skelcontrast.nn.graph_conv import GraphConv
 from skelcontrast.nn.temporal_conv import TemporalConv
 from skelcontrast.skeleton import SkeletonLayout, Strategy, adjacency
@@ -121,6 +122,9 @@ class STGCN(nn.Module):
         counts is the input of the encoder: a body that stands still is absent from the motion stream, and noise added
         to an absent body makes it present.
 
+        On a CPU without arithmetic in bfloat16 (or float16), autocast to it would be emulated, many times slower than
+        float32: there the blocks compute in float32, and the feature map alone is rounded.
+
     References:
         AimCLR, Section 4.2 (encoder); Yan et al., AAAI 2018.
 
@@ -184,7 +188,12 @@ class STGCN(nn.Module):
         bodies = x.shape[-1]
         flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
         features = rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels)
-        out: Tensor = self.blocks(features.contiguous(memory_format=torch.channels_last))
+        features = features.contiguous(memory_format=torch.channels_last)
+        if is_emulated(x):
+            with torch.autocast("cpu", enabled=False):
+                wide: Tensor = self.blocks(features.float())
+            return wide.to(torch.get_autocast_dtype("cpu"))
+        out: Tensor = self.blocks(features)
         return out
 
     def pool(self, feature_map: Tensor, present: Tensor) -> Tensor:
