@@ -126,6 +126,13 @@ def test_dropout_drops_a_share_of_every_channel_and_scales_the_rest(p: float, ch
     torch.testing.assert_close(gradient, kept.sum((0, 2, 3)) / (1 - p), rtol=1e-4, atol=0)
 
 
+def test_dropout_of_nearly_all_is_finite() -> None:
+    x = features((4, 16, 25, 25))
+    out = fused(a_norm(16), x, 1 - 1e-9, None, relu=False)  # type: ignore[arg-type]  # statistics are tracked here
+    assert out.isfinite().all()
+    assert (out != 0).float().mean() < 0.01
+
+
 def test_dropout_gradients_are_those_of_the_mask_that_was_drawn() -> None:
     x, residual, norm = features((3, 8, 5, 7)), features((3, 8, 5, 7)), a_norm(8)
     state = copy.deepcopy(norm.state_dict())

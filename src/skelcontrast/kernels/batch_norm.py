@@ -24,8 +24,8 @@ class Behind(NamedTuple):
     relu: bool
 
     def options(self, *, add: bool) -> dict[str, int]:
-        """Return what the kernels are told."""
-        return {"DROP": round(65536 * self.dropout), "ADD": add, "RELU": self.relu}
+        """Return what the kernels are told; dropout to the nearest of 65536 parts, and never of all."""
+        return {"DROP": min(65535, round(65536 * self.dropout)), "ADD": add, "RELU": self.relu}
 
 
 def triton_statistics(
