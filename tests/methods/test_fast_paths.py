@@ -1,5 +1,6 @@
 """Training with every fast path at once against training with every plain form; a step against the released one."""
 
+import importlib.util
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -12,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast import augment
 from skelcontrast.methods import AimCLR, AimCLRLoss
-from skelcontrast.nn import STGCN, GraphConv, ProjectionHead, TemporalConv
+from skelcontrast.nn import STGCN, GraphConv, ProjectionHead, TemporalConv, _batch_norm
 from skelcontrast.skeleton import NTU_RGBD_25
 
 SAMPLES = 8
@@ -38,6 +39,14 @@ def fast_layers(model: AimCLR) -> None:
             module.implementation = "blocked" if module.in_channels > 3 else "auto"
         if isinstance(module, TemporalConv) and module.stride == (1, 1):
             module.implementation = "spectral"
+
+
+def kernel_layers(model: AimCLR) -> None:
+    """All kernels, as on a GPU; batch norm takes its own there, and with `on_kernels` in the interpreter too."""
+    model.implementation = "triton"
+    for module in model.moco.modules():
+        if isinstance(module, GraphConv | TemporalConv):
+            module.implementation = "triton"
 
 
 def plain_layers(model: AimCLR) -> None:
@@ -73,6 +82,7 @@ def update_one_by_one(model: AimCLR) -> None:
 
 NORMAL, EXTREME = augment.normal(), augment.extreme(NTU_RGBD_25)
 FAST = Forms(fast_layers, NORMAL, EXTREME, True, AimCLR.momentum_update)
+KERNELS = Forms(kernel_layers, NORMAL, EXTREME, True, AimCLR.momentum_update)
 PLAIN = Forms(plain_layers, one_by_one(NORMAL), one_by_one(EXTREME), False, update_one_by_one)
 
 
@@ -103,17 +113,18 @@ def finish(model: AimCLR, optimizer: torch.optim.Optimizer, views: Views, *, min
     return loss
 
 
-def train(forms: Forms, *, steps: int, mine_from: int) -> list[float]:
+def train(forms: Forms, *, steps: int, mine_from: int, device: str = "cpu", samples: int = SAMPLES) -> list[float]:
     """Return the total loss of every step, in the second stage from `mine_from` on."""
-    model, clips, losses = build(), draw_clips(), []
+    model, clips, losses = build().to(device), draw_clips(), []
     forms.set_up(model)
     optimizer = torch.optim.SGD(
         model.query_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, foreach=forms.foreach
     )
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
-        x = clips[torch.randperm(len(clips), generator=generator)[:SAMPLES]]
-        views = Views(forms.normal(x, generator), forms.normal(x, generator), forms.extreme(x, generator))
+        x = clips[torch.randperm(len(clips), generator=generator)[:samples]]
+        draws = (forms.normal, forms.normal, forms.extreme)
+        views = Views(*(draw(x, generator).to(device) for draw in draws))
         forms.momentum_update(model)
         losses.append(finish(model, optimizer, views, mine=step >= mine_from).total.detach())
     return torch.stack(losses).tolist()
@@ -165,6 +176,27 @@ def test_training_is_the_same_with_every_fast_path_and_without_any() -> None:
 def test_the_second_stage_is_the_same_from_its_first_step() -> None:
     fast, plain = (train(forms, steps=20, mine_from=0) for forms in (FAST, PLAIN))
     torch.testing.assert_close(torch.tensor(fast), torch.tensor(plain), rtol=1e-4, atol=0)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are interpreted where there is no GPU alone")
+def test_training_is_the_same_with_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = train(PLAIN, steps=2, mine_from=1, samples=2)
+    monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: True)
+    kernels = train(KERNELS, steps=2, mine_from=1, samples=2)
+    assert kernels != plain
+    torch.testing.assert_close(torch.tensor(kernels), torch.tensor(plain), rtol=1e-4, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_a_gpu_is_the_same_with_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = train(KERNELS, steps=200, mine_from=100, device="cuda")
+    monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: False)
+    plain = train(PLAIN, steps=200, mine_from=100, device="cuda")
+    torch.testing.assert_close(torch.tensor(kernels[:20]), torch.tensor(plain[:20]), rtol=1e-4, atol=0)
+    difference = abs(statistics.fmean(kernels[-50:]) - statistics.fmean(plain[-50:]))
+    assert difference <= 3 * standard_error(kernels[-50:], plain[-50:])
 
 
 def test_a_step_agrees_with_the_operations_of_the_released_code() -> None:
