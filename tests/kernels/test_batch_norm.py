@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skelcontrast.nn import STGCN, STGCNBlock, TemporalConv, _batch_norm
 from skelcontrast.nn._batch_norm import convolved, fused, normalized
 from skelcontrast.nn._dropout import Dropout
-from skelcontrast.nn._operators import normalize_twin, statistics_operator
+from skelcontrast.nn._norm_operators import normalize_twin, statistics_operator
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")

@@ -113,9 +113,12 @@ def finish(model: AimCLR, optimizer: torch.optim.Optimizer, views: Views, *, min
     return loss
 
 
-def train(forms: Forms, *, steps: int, mine_from: int, device: str = "cpu", samples: int = SAMPLES) -> list[float]:
-    """Return the total loss of every step, in the second stage from `mine_from` on."""
-    model, clips, losses = build().to(device), draw_clips(), []
+def train(
+    forms: Forms, *, steps: int, mine_from: int, device: str = "cpu", size: tuple[int, int, int] = (SAMPLES, 8, 2)
+) -> list[float]:
+    """Return the total loss of every step, in the second stage from `mine_from` on; clips, frames and bodies a step."""
+    samples, frames, bodies = size
+    model, clips, losses = build().to(device), draw_clips()[:, :, :frames, :, :bodies], []
     forms.set_up(model)
     optimizer = torch.optim.SGD(
         model.query_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, foreach=forms.foreach
@@ -181,9 +184,9 @@ def test_the_second_stage_is_the_same_from_its_first_step() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are interpreted where there is no GPU alone")
 def test_training_is_the_same_with_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = train(PLAIN, steps=2, mine_from=1, samples=2)
+    plain = train(PLAIN, steps=2, mine_from=1, size=(2, 5, 1))
     monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: True)
-    kernels = train(KERNELS, steps=2, mine_from=1, samples=2)
+    kernels = train(KERNELS, steps=2, mine_from=1, size=(2, 5, 1))
     assert kernels != plain
     torch.testing.assert_close(torch.tensor(kernels), torch.tensor(plain), rtol=1e-4, atol=0)
 

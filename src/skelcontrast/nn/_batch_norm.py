@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from skelcontrast._cuda import capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
-from skelcontrast.nn._operators import batch_statistics, normalize_twin
+from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin
 from skelcontrast.nn.temporal_conv import TemporalConv, temporal_conv
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None

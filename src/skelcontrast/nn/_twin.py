@@ -11,6 +11,18 @@ Gradients: TypeAlias = Callable[..., tuple[Tensor, ...]]
 """From the upstream gradient and what was saved to gradients."""
 
 
+class Context(FunctionCtx):
+    """What a gradient finds again: tensors, and all else that the operation was told."""
+
+    saved_tensors: tuple[Any, ...]
+    how: tuple[Any, ...]
+
+
+def unset_gradient(parameter: Tensor) -> Tensor:
+    """Return the gradient of a parameter, without values."""
+    return torch.empty_like(parameter, memory_format=torch.contiguous_format)
+
+
 class Twin:
     """An operator of torch for what is being compiled, one node with a gradient; else the same called directly.
 
@@ -35,18 +47,18 @@ class Twin:
         gradients: Gradients,
         fake_gradients: Gradients,
         *,
-        save: Callable[[Any, tuple[Any, ...], Tensor], None],
-        gradient: Callable[[Any, Tensor, Gradients], tuple[Tensor | None, ...]],
+        save: Callable[[Context, tuple[Any, ...], Tensor], None],
+        gradient: Callable[[Context, Tensor, Gradients], tuple[Tensor | None, ...]],
     ) -> None:
         self.operator = torch.library.custom_op(name, forward, mutates_args=())
         self.operator.register_fake(fake)
         of = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
         of.register_fake(fake_gradients)
 
-        def compiled(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        def compiled(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
             return gradient(ctx, upstream, of)
 
-        def direct(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        def direct(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
             return gradient(ctx, upstream, gradients)
 
         self.operator.register_autograd(compiled, setup_context=save)

@@ -1,0 +1,145 @@
+"""Batch norm and what follows it as operations of torch, with gradients in closed form, see `Twin`."""
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from skelcontrast.nn._twin import Context, Gradients, Twin, unset_gradient
+
+_Five: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _statistics(
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    from skelcontrast.kernels.batch_norm import triton_statistics
+
+    return triton_statistics(x, running_mean, running_variance, left_out, momentum, eps)
+
+
+statistics_operator = torch.library.custom_op(
+    "skelcontrast::batch_statistics", _statistics, mutates_args=("running_mean", "running_variance")
+)
+
+
+@statistics_operator.register_fake
+def _(
+    x: Tensor, _mean: Tensor, _variance: Tensor, _left_out: Tensor | None, _momentum: float, _eps: float
+) -> tuple[Tensor, Tensor]:
+    mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    return mean, inverse
+
+
+def batch_statistics(
+    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean and inverse standard deviation (C,) of x (N, C, T, V), channels-last; move the running statistics.
+
+    The latter are those of x with a bias (C,) that was left out of it.
+    """
+    by = statistics_operator if torch.compiler.is_compiling() else _statistics
+    mean, inverse = by(x, running_mean, running_variance, left_out, momentum, eps)
+    return mean, inverse
+
+
+def _normalize(
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    residual: Tensor | None,
+    _left_out: Tensor | None,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+) -> Tensor:
+    from skelcontrast.kernels.batch_norm import Behind, triton_normalize
+
+    return triton_normalize(x, mean, inverse, weight, bias, residual, seed, Behind(dropout, relu))
+
+
+def _normalize_gradients(
+    upstream: Tensor,
+    x: Tensor,
+    out: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    left_out: Tensor | None,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+    with_residual: bool,
+) -> _Five:
+    from skelcontrast.kernels.batch_norm import Behind, triton_gradients
+
+    upstream = upstream.contiguous(memory_format=torch.channels_last)
+    inputs = upstream, x, out, mean, inverse, weight, bias, left_out, seed, Behind(dropout, relu)
+    return triton_gradients(*inputs, with_residual=with_residual)
+
+
+def _normalize_fake(
+    x: Tensor,
+    _mean: Tensor,
+    _inverse: Tensor,
+    _weight: Tensor,
+    _bias: Tensor,
+    _residual: Tensor | None,
+    _left_out: Tensor | None,
+    _seed: Tensor,
+    _dropout: float,
+    _relu: bool,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _normalize_gradients_fake(
+    _upstream: Tensor,
+    x: Tensor,
+    _out: Tensor,
+    _mean: Tensor,
+    _inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    left_out: Tensor | None,
+    _seed: Tensor,
+    _dropout: float,
+    _relu: bool,
+    with_residual: bool,
+) -> _Five:
+    of_residual = torch.empty_like(x) if with_residual else x.new_empty(0)
+    of_left_out = x.new_empty(0) if left_out is None else torch.empty_like(left_out)
+    return torch.empty_like(x), unset_gradient(weight), unset_gradient(bias), of_residual, of_left_out
+
+
+def _save_normalized(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, mean, inverse, weight, bias, residual, left_out, seed, dropout, relu = inputs
+    ctx.how = dropout, relu, residual is not None
+    # Without a residual the gradient of ReLU is found from x.
+    ctx.save_for_backward(x, x if residual is None else output, mean, inverse, weight, bias, left_out, seed)
+
+
+def _normalize_gradient(ctx: Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    of_x, of_weight, of_bias, of_residual, of_left_out = gradients(upstream, *ctx.saved_tensors, *ctx.how)
+    added = of_residual if ctx.how[2] else None
+    left_out = None if ctx.saved_tensors[6] is None else of_left_out
+    return of_x, None, None, of_weight, of_bias, added, left_out, None, None, None
+
+
+normalize_twin = Twin(
+    "skelcontrast::normalize",
+    _normalize,
+    _normalize_fake,
+    _normalize_gradients,
+    _normalize_gradients_fake,
+    save=_save_normalized,
+    gradient=_normalize_gradient,
+)
+"""Return ``relu(residual + dropout(weight * (x - mean) * inverse + bias))``; features are channels-last.
+
+Mean and inverse standard deviation are those of `x`, and its gradient knows that. A bias (C,) that was left out of `x`,
+because it changes nothing here, gets the gradient of zero that it is due.
+"""
