@@ -7,6 +7,9 @@ python -m benchmarks.augment --json result.json    also as numbers in a file
 Both make their views of one float32 batch, one after the other in each repeat. Every sequence holds two bodies, the
 dearest case. The loop is the tests' oracle, and uses one thread of the CPU.
 
+On a CPU it also says in which of torch's operations the extreme view spends its time, as torch's profiler saw it, which
+makes small operations look longer than they are.
+
 On CUDA ours is timed as it is called and, "captured", as a CUDA graph. Beside the larger batch stands the loop's time
 of the smaller one, as many times as that fits.
 """
@@ -19,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tests.reference.augment import extreme_view_loop, normal_view, view_loop
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.captured import REPLAYS, Captured
 from benchmarks.forms import Row, table, whole_row
@@ -27,6 +31,7 @@ from skelcontrast import augment
 from skelcontrast.skeleton import NTU_RGBD_25
 
 LOOP, OURS, CAPTURED = "NumPy loop", "skelcontrast", "skelcontrast, captured"
+EXTREME, LONGEST = "extreme view", 7
 LARGER = 32
 """How much larger the second batch is on CUDA."""
 
@@ -78,7 +83,25 @@ def measure(N: int, T: int, timing: Timing, loops: dict[str, list[float]], *, ti
             micros, ratio = Spread.of(of), Spread(**rows[-1]["times_faster"]["both"])
             shown = f"{micros.show(1e6 / N):>28}{micros.least * 1e6 / N:>10.3g}{ratio.show():>30}"
             print(f"{name + ', ' + form:50}{shown}{show_number(N / micros.median):>20}")
-    return table(title, "view", rows)
+    if timing.device.type == "cuda":
+        return table(title, "view", rows)
+    spent = operations(forms_of(views(N, T, timing.device)[EXTREME], timing.device)[OURS], timing.repeats)
+    print(f"\n{'operations of the extreme view, us a sample':50}")
+    for operation, each in spent.items():
+        print(f"{operation:50}{each * 1e6 / N:>10.3g}")
+    return table(title, "view", rows, parts={EXTREME: spent})
+
+
+def operations(call: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Return the seconds that a call spends in torch's operations, the longest by name and the others together."""
+    call()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(repeats):
+            call()
+    found = {event.key: event.self_cpu_time_total / 1e6 / repeats for event in profiler.key_averages()}
+    names = sorted(found, key=lambda name: -found[name])
+    spent = {name: found[name] for name in names[:LONGEST]}
+    return spent | {f"{len(names[LONGEST:])} others": sum(found[name] for name in names[LONGEST:])}
 
 
 def forms_of(view: View, device: torch.device) -> dict[str, Callable[[], object]]:
@@ -97,7 +120,7 @@ def views(N: int, T: int, device: torch.device) -> dict[str, View]:
     extreme, normal = augment.extreme(NTU_RGBD_25), augment.normal()
     three = augment.Views(normal, normal, extreme)
     return {
-        "extreme view": View(
+        EXTREME: View(
             lambda: extreme_view_loop(array, NTU_RGBD_25.mirror, rng),
             lambda generator: extreme(moved, generator),
         ),

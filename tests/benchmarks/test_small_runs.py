@@ -50,7 +50,14 @@ def test_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(augment, tmp_path, "--batch", "2", "--frames", "8")
     (table,) = found["tables"]
     assert [row["form"] for row in table["rows"]] == ["NumPy loop", "skelcontrast"] * 3
-    assert "samples a second" in capsys.readouterr().out
+    (spent,) = table["parts"].values()
+    assert len(spent) == augment.LONGEST + 1
+    assert all(seconds > 0 for seconds in spent.values())
+    *named, _others = spent.values()
+    assert named == sorted(named, reverse=True)
+    shown = capsys.readouterr().out
+    assert "samples a second" in shown
+    assert "operations of the extreme view" in shown
 
 
 def test_growth(tmp_path: Path) -> None:
