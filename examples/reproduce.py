@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -31,8 +32,14 @@ def encoder_of(args: argparse.Namespace, row: str, stream: str, seed: int, name:
     run, wanted = run_of(args, row, stream, seed), None if row in UNTRAINED else name
     if not run.has(wanted):
         return None
-    loaded = evaluate.load_run(run.folder, name=wanted)
-    return next(one for one in loaded if one.stream == stream)
+    written = (run.folder / (wanted or "settings.json")).stat().st_mtime_ns
+    return next(one for one in load(run.folder, wanted, written) if one.stream == stream)
+
+
+@lru_cache(maxsize=len(STREAMS))
+def load(folder: Path, name: str | None, _written: int) -> list[evaluate.Encoder]:
+    """Load the encoders of a run; those of a row's streams are kept from one protocol to the next."""
+    return evaluate.load_run(folder, name=name)
 
 
 def measured(

@@ -106,22 +106,21 @@ def test_a_constant_channel_and_what_is_no_number() -> None:
     assert out[:, :2].isfinite().all()
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("channels", [16, 20])
+@pytest.mark.parametrize(("p", "channels"), [(0.1, 16), (0.5, 20), (0.9, 16)])
 def test_dropout_drops_a_share_of_every_channel_and_scales_the_rest(p: float, channels: int) -> None:
-    x = features((8, channels, 25, 25))
+    x = features((4, channels, 25, 25))
     norm = a_norm(channels)
     nn.init.constant_(norm.bias, 100.0)  # so that nothing else is zero
     whole = fused(norm, x, 0.0, None, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
     one, two = (fused(norm, x, p, None, relu=True) for _ in range(2))  # type: ignore[arg-type]
     kept = one != 0
     torch.testing.assert_close(one[kept], whole[kept] / (1 - p), rtol=1e-4, atol=0)
-    share = kept.float().mean((0, 2, 3))  # of 5,000 elements: four standard deviations at least
-    torch.testing.assert_close(share, torch.full_like(share, 1 - p), rtol=0, atol=0.03)
+    share = kept.float().mean((0, 2, 3))  # of 2,500 elements: four standard deviations
+    torch.testing.assert_close(share, torch.full_like(share, 1 - p), rtol=0, atol=0.04)
     both = (kept & (two != 0)).float().mean().item()
-    assert both == pytest.approx((1 - p) ** 2, abs=0.01), "two draws are not independent"
+    assert both == pytest.approx((1 - p) ** 2, abs=0.015), "two draws are not independent"
     beside = (kept[:, 1:] & kept[:, :-1]).float().mean().item()
-    assert beside == pytest.approx((1 - p) ** 2, abs=0.01), "neighbouring channels are not independent"
+    assert beside == pytest.approx((1 - p) ** 2, abs=0.015), "neighbouring channels are not independent"
     (gradient,) = torch.autograd.grad(one.sum(), [norm.bias])
     torch.testing.assert_close(gradient, kept.sum((0, 2, 3)) / (1 - p), rtol=1e-4, atol=0)
 
