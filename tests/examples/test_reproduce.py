@@ -33,7 +33,7 @@ def prepared(name: str, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "protocol", "tables", "figures", "number"),
     [
-        ("ntu60", "xsub", "1 2 3 4 8", "2 3", "[78.9]"),
+        ("ntu60", "xsub", "1 2 3 4", "2 3", "[78.9]"),
         ("ntu120", "xset", "2 6 8", "", "[68.8]"),
         ("pku1", "xsub", "2 5 7", "3", "[87.8]"),
         ("pku2", "xsub", "5", "", "[38.5]"),
