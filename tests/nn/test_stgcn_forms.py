@@ -62,6 +62,14 @@ def test_what_a_cpu_would_emulate_is_computed_in_float32(
     assert all(parameter.grad is not None for parameter in encoder.blocks.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_that_are_not_float32_are_left_to_autocast(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_precision, "EMULATED_BY_CPU", frozenset([torch.bfloat16]))
+    encoder = STGCN(NTU_RGBD_25, channels=(4, 8), strides=(1, 2)).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert encoder(torch.randn(2, 3, 5, 25, 2, dtype=dtype)).dtype == dtype
+
+
 def test_bfloat16_autocast_is_close() -> None:
     encoder = perturbed(STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1)))
     x = torch.randn(2, 3, 13, 25, 2)

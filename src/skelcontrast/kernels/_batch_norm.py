@@ -41,7 +41,9 @@ def _scaled(centred: tl.tensor, inverse: tl.tensor, weight: tl.tensor, bias: tl.
 
 
 @_jit
-def _kept(seed: tl.tensor, tile: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr, DROP: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN202  a tensor
+def _kept(
+    seed: tl.tensor, tile: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr, DROP: tl.constexpr
+) -> tl.tensor:
     """Say which elements of a tile dropout keeps: 16 random bits each."""
     row, eight = tile * BM + tl.arange(0, BM), tl.program_id(1) * (CB // 8) + tl.arange(0, CB // 8)
     a, b, c, d = tl.randint4x(tl.load(seed), row[:, None] * tl.cdiv(C, 8) + eight[None, :], 7)

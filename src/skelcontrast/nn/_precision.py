@@ -8,9 +8,9 @@ def _emulated_by_cpu() -> frozenset[torch.dtype]:
     """Return the narrow dtypes for which this CPU has no arithmetic, as far as torch's library of kernels can tell."""
     if not torch.backends.mkldnn.is_available():
         return frozenset()
-    known = torch.ops.mkldnn
-    has = {torch.bfloat16: known._is_mkldnn_bf16_supported(), torch.float16: known._is_mkldnn_fp16_supported()}
-    return frozenset(dtype for dtype, supported in has.items() if not supported)
+    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    answers = {dtype: getattr(torch.ops.mkldnn, name, None) for dtype, name in asked.items()}
+    return frozenset(dtype for dtype, answer in answers.items() if answer is not None and not answer())
 
 
 EMULATED_BY_CPU = _emulated_by_cpu()
@@ -27,7 +27,7 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def is_emulated(x: Tensor) -> bool:
-    """Tell whether autocast asks a CPU to compute `x` with numbers that it can only emulate, slower than float32."""
-    narrow = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return narrow and torch.get_autocast_dtype("cpu") in EMULATED_BY_CPU
+def is_emulated(weight: Tensor) -> bool:
+    """Tell whether autocast asks a CPU to compute with a float32 weight in numbers that it can only emulate."""
+    asked = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
+    return asked and torch.get_autocast_dtype("cpu") in EMULATED_BY_CPU

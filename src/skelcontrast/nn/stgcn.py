@@ -189,7 +189,7 @@ class STGCN(nn.Module):
         flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
         features = rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels)
         features = features.contiguous(memory_format=torch.channels_last)
-        if is_emulated(x):
+        if is_emulated(self.data_bn.weight):
             with torch.autocast("cpu", enabled=False):
                 wide: Tensor = self.blocks(features.float())
             return wide.to(torch.get_autocast_dtype("cpu"))
