@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skelcontrast.nn import TemporalConv, temporal_conv
-from skelcontrast.nn._operators import temporal_conv_twin
+from skelcontrast.nn._conv_operators import temporal_conv_twin
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

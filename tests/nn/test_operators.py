@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast.nn import EADM, STGCN
-from skelcontrast.nn._operators import graph_conv_twin, spectral_twin
+from skelcontrast.nn._conv_operators import graph_conv_twin, spectral_twin
 from skelcontrast.skeleton import NTU_RGBD_25
 
 FORMATS = [torch.contiguous_format, torch.channels_last]

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
+from skelcontrast.nn._conv_operators import graph_conv_twin
 from skelcontrast.nn._graph_conv_blocked import shift_of
 from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation, check_choices, choose
-from skelcontrast.nn._operators import graph_conv_twin
 from skelcontrast.nn._precision import autocast_dtype
 
 

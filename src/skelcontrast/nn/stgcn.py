@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.nn._batch_norm import convolved, normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
@@ -190,7 +191,7 @@ class STGCN(nn.Module):
         features = rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels)
         features = features.contiguous(memory_format=torch.channels_last)
         if is_emulated(self.data_bn.weight):
-            with torch.autocast("cpu", enabled=False):
+            with autocast_off(x.device):
                 wide: Tensor = self.blocks(features.float())
             return wide.to(torch.get_autocast_dtype("cpu"))
         out: Tensor = self.blocks(features)

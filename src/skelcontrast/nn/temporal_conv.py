@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast._cuda import capability, check_triton, triton_cannot
+from skelcontrast.nn._conv_operators import spectral_twin, temporal_conv_twin
 from skelcontrast.nn._memory_format import memory_format_of
-from skelcontrast.nn._operators import spectral_twin, temporal_conv_twin
 from skelcontrast.nn._precision import autocast_dtype, is_full_precision
 from skelcontrast.nn._spectral import spectral_products
 

@@ -1,11 +1,14 @@
-"""The convolutions' fast twins as operations of torch with gradients in closed form, see `Twin`."""
+"""The convolutions' fast twins as operations of torch with gradients in closed form, see `Twin`.
 
-from contextlib import AbstractContextManager
+Backward may run under autocast though forward did not, so what is made of torch's operations computes without it.
+"""
+
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from skelcontrast._autocast import autocast_off
 from skelcontrast.nn._graph_conv_blocked import blocked_gradients, blocked_graph_conv
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._spectral import spectral_conv, spectral_gradients
@@ -26,11 +29,6 @@ def _unset_like(x: Tensor, channels: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
-def _as_it_is(x: Tensor) -> AbstractContextManager[Any]:
-    """Return a context without autocast, in which backward may run though forward did not."""
-    return torch.autocast(x.device.type, enabled=False)
-
-
 def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str) -> Tensor:
     out = _unset_like(x, weight.shape[1])
     if twin == "triton":
@@ -38,7 +36,7 @@ def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin
 
         triton_graph_conv(x, weight, bias, adjacency, out)
     else:
-        with _as_it_is(x):
+        with autocast_off(x.device):
             blocked_graph_conv(x, weight, bias, adjacency, out)
     return out
 
@@ -55,7 +53,7 @@ def _graph_conv_gradients(
         from skelcontrast.kernels.graph_conv import triton_gradients
 
         return grad_x, *triton_gradients(upstream, x, weight, bias, adjacency, grad_x)
-    with _as_it_is(x):
+    with autocast_off(x.device):
         return grad_x, *blocked_gradients(upstream, x, weight, bias, adjacency, grad_x)
 
 
@@ -88,7 +86,7 @@ graph_conv_twin = Twin(
 
 
 def _spectral(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    with _as_it_is(x):
+    with autocast_off(x.device):
         return spectral_conv(x, weight, bias)
 
 
@@ -97,7 +95,7 @@ def _spectral_fake(x: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
 
 
 def _spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
-    with _as_it_is(x):
+    with autocast_off(x.device):
         return spectral_gradients(upstream, x, weight)
 
 
