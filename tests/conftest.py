@@ -1,8 +1,9 @@
 """Fixtures shared by every room: where golden numbers and real data lie, seeded randomness, and torch on CUDA."""
 
 import os
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,31 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no core waits at the end for another that has just begun with it."""
+    """Begin with what takes long, so that no core waits at the end for another that has just begun with it.
+
+    Coverage doubles the time of a test. What takes long runs without it, since it reaches nothing that no other test
+    does, and so do interpreted kernels after the first of the shapes that a test is asked for.
+    """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    covered = set[str]()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if item.get_closest_marker("slow") or (test in covered and test.startswith("tests/kernels/")):
+            item.add_marker("uncovered")
+        covered.add(test)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Take away the trace function of coverage for the time of a test that runs without it."""
+    if not item.get_closest_marker("uncovered"):
+        return (yield)
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast.augment import (
     AxisMask,
@@ -190,6 +191,29 @@ def test_no_value_is_looked_at_away_from_the_cpu(transform: AnyTransform) -> Non
     x = torch.empty(6, 3, 12, 17, 2, device="meta")
     params = transform.sample(x)
     assert transform.apply(x, params).shape == x.shape
+
+
+class _Counted(TorchDispatchMode):
+    """Count the operations that compute: on a GPU each is a kernel, and 128 clips do not fill one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # its base is untyped
+        self.computing = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        allocates = func.overloadpacket.__name__ in {"empty", "scalar_tensor"}
+        self.computing += not (allocates or func.is_view or "view" in func.overloadpacket.__name__)
+        return made
+
+
+@pytest.mark.parametrize(("view", "most"), [(normal(), 7), (extreme(COCO_17), 54)], ids=["normal", "extreme"])
+def test_a_view_is_few_operations_away_from_the_cpu(view: AnyTransform, most: int) -> None:
+    x = torch.empty(6, 3, 12, 17, 2, device="meta")
+    view(x)  # constants are made on first use
+    with _Counted() as counted:
+        view(x)
+    assert counted.computing <= most
 
 
 @pytest.mark.gpu

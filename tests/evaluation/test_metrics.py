@@ -15,6 +15,7 @@ from skelcontrast.evaluation import (
     summarize,
     topk_accuracy,
 )
+from skelcontrast.evaluation import metrics as room
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 7])
@@ -67,6 +68,14 @@ def test_interval_of_a_difference_and_of_a_constant() -> None:
     first, second = torch.arange(100) < 80, torch.arange(100) < 60
     assert bootstrap_interval(first.double() - second.double()).low > 0
     assert bootstrap_interval(torch.full((7,), 3)) == (3.0, 3.0, 3.0)
+
+
+def test_interval_is_the_same_however_many_draws_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.rand(30, dtype=torch.float64)
+    whole = bootstrap_interval(values, resamples=50)
+    for together in (1, 30 * 7, 30 * 25):
+        monkeypatch.setattr(room, "DRAWN_TOGETHER", together)
+        assert bootstrap_interval(values, resamples=50) == pytest.approx(whole, rel=1e-12)
 
 
 def test_interval_has_its_own_randomness() -> None:

@@ -124,7 +124,8 @@ def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
 
 
 @pytest.mark.skipif(ANCIENT, reason="torch.compile cannot follow torch.amp.is_autocast_available before 2.5")
-@pytest.mark.parametrize("method", [pytest.param(methods.AimCLR, marks=pytest.mark.slow), methods.SkeletonCLR])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [methods.AimCLR, methods.SkeletonCLR])
 def test_what_fast_compiles_is_one_graph_of_the_same_numbers(
     example: LoadExample, method: type[methods.AimCLR] | type[methods.SkeletonCLR]
 ) -> None:
@@ -143,6 +144,7 @@ def test_what_fast_compiles_is_one_graph_of_the_same_numbers(
     torch.testing.assert_close(found[1], found[0])
 
 
+@pytest.mark.slow
 def test_fast_records_every_stage_once_and_keeps_the_plain_state(
     example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_every_table_on_the_shapes_of_its_data_set(
     assert (tmp_path / "again" / "tables.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_plan_and_partial(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["--table", "2", "--budget", "small", "--out", str(tmp_path), "--seeds", "0", "1"]
     small = ["--", "--queue-size", "16"]

@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,7 @@ def build(dropout: float = 0.0) -> STGCN:
     return STGCN(NTU_RGBD_25, channels=(8, 16, 16), strides=(1, 2, 1), dropout=dropout).to(DEVICE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_kernels")
 def test_the_encoder_learns_alike_and_compiles() -> None:
     torch.manual_seed(1)  # with which no value lies so near to zero that rounding decides what ReLU does
@@ -177,9 +180,11 @@ def test_the_encoder_learns_alike_and_compiles() -> None:
 
 
 @pytest.mark.usefixtures("on_kernels")
-@pytest.mark.parametrize("conv", [TemporalConv(8, 16, kernel_size=3, stride=2), nn.Conv2d(8, 16, 1, (2, 1))])
-def test_a_bias_that_is_left_out_moves_the_running_mean(conv: nn.Conv2d) -> None:
-    conv, norm, x = copy.deepcopy(conv).to(DEVICE), a_norm(16), features((2, 8, 13, 25))
+@pytest.mark.parametrize(
+    "make", [partial(TemporalConv, 8, 16, kernel_size=3, stride=2), partial(nn.Conv2d, 8, 16, 1, (2, 1))]
+)
+def test_a_bias_that_is_left_out_moves_the_running_mean(make: Callable[[], nn.Conv2d]) -> None:
+    conv, norm, x = make().to(DEVICE), a_norm(16), features((2, 8, 13, 25))
     assert conv.bias is not None
     nn.init.constant_(conv.bias, 3.0)
     plain = copy.deepcopy(norm)
@@ -196,6 +201,7 @@ def test_a_bias_that_is_left_out_moves_the_running_mean(conv: nn.Conv2d) -> None
     torch.testing.assert_close(convolved(conv, norm.eval(), x), plain.eval()(conv(x)).relu(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_kernels")
 def test_the_encoder_with_dropout_compiles_under_autocast() -> None:
     encoder = build(dropout=0.5)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skelcontrast.augment._constants import count
+
 # Types that hold one joint's bodies as a single word, by its bytes. Integers where there are any, so that no bit
 # pattern is ever read as a number.
 WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
@@ -36,14 +38,16 @@ def sum_rows(x: Tensor, row: Tensor, weight: Tensor) -> Tensor:
 def move_frames(x: Tensor, frame: Tensor) -> Tensor:
     """Return ``y[n, :, t] = x[n, :, frame[n, t]]``."""
     N, C, T, V, M = x.shape
-    start = torch.arange(0, N * C * T, T, device=x.device).view(N, C, 1)  # the first row of each sample and coordinate
+    start = count(N * C, x.device, T).view(N, C, 1)  # the first row of each sample and coordinate
     return x.reshape(N * C * T, V * M).index_select(0, (start + frame.unsqueeze(1)).flatten()).view(x.shape)
 
 
 def move_joints(x: Tensor, joint: Tensor, frame: Tensor | None = None) -> Tensor:
     """Return ``y[n, :, t, v] = x[n, :, frame[n, t], joint[n, v]]``, all frames in their place if not told otherwise."""
     N, C, T, V, M = x.shape
-    parts, source = (C * T, joint) if frame is None else (C, (frame[:, :, None] * V + joint[:, None, :]).flatten(1))
+    parts, source = C * T, joint
+    if frame is not None:
+        parts, source = C, torch.add(joint[:, None, :], frame[:, :, None], alpha=V).flatten(1)
     x = x.contiguous()
     word = WORDS.get(M * x.element_size())
     # The bodies of a joint move together: as one word where that is possible, at less than half the time. Reading
@@ -51,6 +55,6 @@ def move_joints(x: Tensor, joint: Tensor, frame: Tensor | None = None) -> Tensor
     if word is not None and not x.requires_grad and x.storage_offset() % M == 0:
         words = x.view(N, parts, C * T * V * M // parts).view(word)
         return words.gather(2, source[:, None].expand(words.shape)).view(x.dtype).view(x.shape)
-    source = (source[:, :, None] * M + torch.arange(M, device=x.device)).flatten(1)
+    source = torch.add(count(M, x.device), source[:, :, None], alpha=M).flatten(1)
     flat = x.view(N, parts, C * T * V * M // parts)
     return flat.gather(2, source[:, None].expand(flat.shape)).view(x.shape)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skelcontrast.augment._constants import count
 from skelcontrast.augment._rows import move_frames, move_joints, sum_rows
 
 
@@ -78,7 +79,7 @@ class AxisMaps(NamedTuple):
             x, frame = x if frame is None else move_frames(x, frame), None
             x = torch.matmul(self.mix.unsqueeze(1).to(x.dtype), x.flatten(3)).view(x.shape)
         if channel is not None:
-            frame = (torch.arange(T) if frame is None else frame).int().view(-1, 1, T, 1)
+            frame = (count(T, x.device) if frame is None else frame).int().view(-1, 1, T, 1)
             row, weight = (first, channel) if channel.dim() == 3 else (own, channel.unsqueeze(2))
             x = sum_rows(x, row + frame, weight.unsqueeze(2))
         elif frame is not None:
@@ -111,14 +112,14 @@ def _pick(first: Tensor | None, second: Tensor | None) -> Tensor | None:
 
 def _pick_rows(weights: Tensor, frame: Tensor) -> Tensor:
     N, T, K = weights.shape
-    rows = frame + T * torch.arange(N, device=frame.device)[:, None]
+    rows = frame + count(N, frame.device, T)[:, None]
     return weights.reshape(N * T, K).index_select(0, rows.flatten()).view(N, T, K)
 
 
 def _matrices(mix: Tensor, source: Tensor | None) -> Tensor:
     if source is None:
         return mix
-    hit = source[..., None] == torch.arange(mix.shape[1], device=mix.device)
+    hit = source[..., None] == count(mix.shape[1], mix.device)
     return (mix[..., None] * hit).sum(dim=2)
 
 

@@ -58,7 +58,7 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
         """Draw the noise of each sample."""
         noisy = chosen(self.check(x), self.p, generator)
         if x.device.type != "cpu":
-            noise = torch.randn(x.shape, generator=generator, device=x.device) * self.std
+            noise = torch.empty(x.shape, device=x.device).normal_(std=self.std, generator=generator)
             return GaussianNoiseParams(noise.to(x.dtype), noisy)
         # Random numbers are the dearest part of a view on a CPU, where finding the samples that need them is free.
         noise = torch.empty(x.shape)
@@ -101,16 +101,19 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
         if params.noise.shape != x.shape:
             got = _check.show(x.shape)
             _check.fail("GaussianNoise", "x", f"have the shape of the noise {_check.show(params.noise.shape)}", got)
-        share = params.noisy.to(x.dtype)[:, None, None]
+        share = params.noisy[:, None]
         there = None if self.bodies == "all" else _present(x, params.noisy)
         if there is not None:
-            share = share * there.to(x.dtype).repeat(1, x.shape[3])[:, None]
-        return _flat(params.noise.to(x.dtype)), share
+            share = share & there
+        share, noise = share.to(x.dtype), params.noise.to(x.dtype)
+        if x.device.type != "cpu":
+            return noise, share[:, None, None, None]
+        return _flat(noise), (share if there is None else share.repeat(1, x.shape[3]))[:, None]
 
 
 def _flat(x: Tensor) -> Tensor:
-    # Joints and bodies are one axis here: an axis of two would keep the arithmetic from running in wide steps.
-    return x.flatten(3).flatten(1, 2)
+    # On a CPU joints and bodies are one axis: an axis of two would keep the arithmetic from running in wide steps.
+    return x.flatten(3).flatten(1, 2) if x.device.type == "cpu" else x
 
 
 def _present(x: Tensor, noisy: Tensor) -> Tensor | None:
@@ -126,5 +129,4 @@ def _present(x: Tensor, noisy: Tensor) -> Tensor | None:
 
 
 def _not_zero(x: Tensor) -> Tensor:
-    N, _, _, V, M = x.shape
-    return _flat(x).abs().sum(dim=1).view(N, V, M).sum(dim=1) != 0
+    return (x != 0).any(dim=(1, 2, 3))

@@ -1,13 +1,14 @@
 """Augmentations of coordinates and joints: shear, flip, rotation and axis mask."""
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast.augment._constants import count, identity, shared
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout, joint_index
@@ -52,14 +53,21 @@ class Shear(AxisTransform[ShearParams]):
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> ShearParams:
         """Draw one matrix per sample."""
         N, C = self.check(x).shape[:2]
-        on = chosen(x, self.p, generator)
+        free = _off_diagonal(C, torch.float32, x.device)
+        if self.p < 1:
+            free = free * chosen(x, self.p, generator)[:, None, None]
         entries = uniform(x, (N, C, C), -self.amplitude, self.amplitude, generator)
-        identity = torch.eye(C, device=x.device)
-        return ShearParams(identity + entries * (1 - identity) * on[:, None, None])
+        return ShearParams(torch.addcmul(identity(C, x.device), entries, free))
 
     def maps(self, x: Tensor, params: ShearParams) -> AxisMaps:
         """Return the matrices."""
         return AxisMaps(channel=params.matrix.to(map_dtype(x)))
+
+
+@shared
+def _off_diagonal(C: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return zeros on the diagonal and ones beside it (C, C)."""
+    return (1 - torch.eye(C, device=device)).to(dtype)
 
 
 class SpatialFlipParams(NamedTuple):
@@ -127,11 +135,20 @@ class SpatialFlip(AxisTransform[SpatialFlipParams]):
         C, V = x.shape[1], x.shape[3]
         flipped = params.flipped.unsqueeze(1)
         partner = joint_index(self.layout.flip_index, x.device)
-        joint = torch.where(flipped, partner, torch.arange(V, device=x.device))
+        joint = torch.where(flipped, partner, count(V, x.device))
         if self.mirror_axis is None:
             return AxisMaps(joint=joint)
-        across = torch.arange(C, device=x.device) == self.mirror_axis
-        return AxisMaps(joint=joint, channel=1 - 2 * (flipped & across).to(map_dtype(x)))
+        reflected, kept = _reflection(C, self.mirror_axis, map_dtype(x), x.device)
+        return AxisMaps(joint=joint, channel=torch.where(flipped, reflected, kept))
+
+
+@shared
+def _reflection(C: int, mirror_axis: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the diagonals (C,) of a reflection and of the identity."""
+    kept = torch.ones(C, dtype=dtype, device=device)
+    reflected = kept.clone()
+    reflected[mirror_axis] = -1
+    return reflected, kept
 
 
 class RotateParams(NamedTuple):
@@ -189,38 +206,44 @@ class Rotate(AxisTransform[RotateParams]):
         """Draw angles for each sample."""
         N, C = self.check(x).shape[:2]
         axes = 3 if C == 3 else 1
-        on = chosen(x, self.p, generator)
         share = uniform(x, (N, axes), -1.0 if self.signed else 0.0, 1.0, generator)
-        main = torch.randint(axes, (N, 1), generator=generator, device=x.device)
-        is_main = torch.arange(axes, device=x.device) == main
-        largest = self.max_minor_degrees + (self.max_degrees - self.max_minor_degrees) * is_main
-        return RotateParams(share * largest * on[:, None])
+        main = torch.randint(axes, (N,), generator=generator, device=x.device)
+        degrees = share * _largest(axes, self.max_degrees, self.max_minor_degrees, x.device).index_select(0, main)
+        if self.p < 1:
+            degrees = degrees * chosen(x, self.p, generator)[:, None]
+        return RotateParams(degrees)
 
     def maps(self, x: Tensor, params: RotateParams) -> AxisMaps:
         """Return the rotation matrices."""
-        angles = torch.deg2rad(params.angle_degrees.to(map_dtype(x)))[:, :, None, None]
-        along, beside, across = _axes(angles.dtype, x.device)
+        degrees = params.angle_degrees.to(map_dtype(x))[:, :, None, None]
+        along, beside, across, quarter = _axes(degrees.dtype, x.device)
         if x.shape[1] == 2:  # the turn about z, seen in its plane
             along, beside, across = (part[2:, :2, :2] for part in (along, beside, across))
-        turns = torch.addcmul(along + angles.cos() * beside, angles.sin(), across)
+        cosine, sine = torch.add(quarter, degrees, alpha=math.pi / 180).sin().split(1, dim=2)
+        turns = torch.addcmul(torch.addcmul(along, cosine, beside), sine, across)
         if x.shape[1] == 2:
             return AxisMaps(channel=turns[:, 0])
         about_x, about_y, about_z = turns.unbind(1)
         return AxisMaps(channel=about_z @ about_y @ about_x)
 
 
-@lru_cache(maxsize=16)
-def _axes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the parts of Rodrigues' formula for the axes x, y and z, (3, 3, 3) each.
+@shared
+def _axes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the parts of Rodrigues' formula for the axes x, y and z, (3, 3, 3) each, and angles (2, 1).
 
     A turn about an axis keeps what lies along it, shrinks what lies beside it by the cosine, and adds the cross product
-    by the sine. The tensors are shared: read only.
+    by the sine. The cosine is the sine a quarter turn on: with these angles added, one operation gives both.
     """
-    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
-        basis = torch.eye(3, dtype=dtype, device=device)
-        along = basis[:, :, None] * basis[:, None, :]
-        across = torch.linalg.cross(basis[:, None].expand(3, 3, 3), basis[None].expand(3, 3, 3))
-        return along, basis - along, across
+    basis = torch.eye(3, dtype=dtype, device=device)
+    along = basis[:, :, None] * basis[:, None, :]
+    across = torch.linalg.cross(basis[:, None].expand(3, 3, 3), basis[None].expand(3, 3, 3))
+    return along, basis - along, across, torch.tensor([[math.pi / 2], [0]], dtype=dtype, device=device)
+
+
+@shared
+def _largest(axes: int, main: float, minor: float, device: torch.device) -> Tensor:
+    """Return the largest angles about all axes, by the main one (axes, axes)."""
+    return torch.full((axes, axes), minor, device=device).fill_diagonal_(main)
 
 
 class AxisMaskParams(NamedTuple):
@@ -259,8 +282,9 @@ class AxisMask(AxisTransform[AxisMaskParams]):
         """Draw the coordinate for each sample."""
         N, C = self.check(x).shape[:2]
         on = chosen(x, self.p, generator)
-        axis = torch.randint(C, (N, 1), generator=generator, device=x.device)
-        return AxisMaskParams((torch.arange(C, device=x.device) != axis) | ~on[:, None])
+        axis = torch.randint(C, (N,), generator=generator, device=x.device)
+        others = _off_diagonal(C, on.dtype, x.device).index_select(0, axis)
+        return AxisMaskParams(others | ~on[:, None])
 
     def maps(self, x: Tensor, params: AxisMaskParams) -> AxisMaps:
         """Return ones and zeros, the diagonals of the maps."""

@@ -1,13 +1,13 @@
 """Augmentations of time: crop, flip and blur."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast.augment._constants import count, shared
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 
@@ -59,14 +59,13 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
         return AxisMaps(frame=_crops(x.shape[2], self.padding_ratio, x.device).index_select(0, params.start))
 
 
-@lru_cache(maxsize=64)
+@shared
 def _crops(T: int, padding_ratio: int, device: torch.device) -> Tensor:
-    """Return the frames of every crop, by its start. The tensor is shared: read only."""
-    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
-        padding = T // padding_ratio
-        frame = torch.arange(-padding, T + padding, device=device)
-        # Reflection at both ends: frame -1 is frame 0 again, frame T is frame T - 1.
-        return torch.minimum(torch.maximum(frame, -1 - frame), 2 * T - 1 - frame).unfold(0, T, 1).contiguous()
+    """Return the frames of every crop, by its start."""
+    padding = T // padding_ratio
+    frame = torch.arange(-padding, T + padding, device=device)
+    # Reflection at both ends: frame -1 is frame 0 again, frame T is frame T - 1.
+    return torch.minimum(torch.maximum(frame, -1 - frame), 2 * T - 1 - frame).unfold(0, T, 1).contiguous()
 
 
 class TemporalFlipParams(NamedTuple):
@@ -105,8 +104,13 @@ class TemporalFlip(AxisTransform[TemporalFlipParams]):
 
     def maps(self, x: Tensor, params: TemporalFlipParams) -> AxisMaps:
         """Return the frame shown at each time."""
-        forward = torch.arange(x.shape[2], device=x.device)
-        return AxisMaps(frame=torch.where(params.flipped.unsqueeze(1), forward.flip(0), forward))
+        T = x.shape[2]
+        return AxisMaps(frame=torch.where(params.flipped.unsqueeze(1), _backward(T, x.device), count(T, x.device)))
+
+
+@shared
+def _backward(T: int, device: torch.device) -> Tensor:
+    return torch.arange(T - 1, -1, -1, device=device)
 
 
 class GaussianBlurParams(NamedTuple):
@@ -176,29 +180,33 @@ class GaussianBlur(AxisTransform[GaussianBlurParams]):
 
     def maps(self, x: Tensor, params: GaussianBlurParams) -> AxisMaps:
         """Return which frames are averaged, and the weight of each; away from a CPU, of every frame."""
-        source, distance, inside = _windows(x.shape[2], self.kernel_size, x.device)
-        width = params.sigma.to(map_dtype(x)).view(-1, 1, 1)
-        weight = torch.exp(-0.5 * (distance / width) ** 2)
-        weight = torch.where(params.blurred.view(-1, 1, 1), weight, (distance == 0).to(weight.dtype))
-        mix = weight * inside
-        if self.normalize:
-            mix = mix / mix.sum(dim=2, keepdim=True)
+        dtype = map_dtype(x)
+        source, exponent = _windows(x.shape[2], self.kernel_size, dtype, x.device)
+        width = torch.where(params.blurred, params.sigma.to(dtype), NARROW).clamp(min=NARROW).view(-1, 1, 1)
+        exponent = exponent / (width * width)
+        mix = exponent.softmax(dim=2) if self.normalize else exponent.exp()
         return AxisMaps(mix=mix, source=None if source is None else source.expand(mix.shape))
 
 
-@lru_cache(maxsize=64)
-def _windows(T: int, kernel_size: int, device: torch.device) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Return the frames around each frame, their distance, and which are in the sequence; on a CPU, none further away.
+NARROW = 1e-3
+"""A width in frames, of which a blur changes nothing: the weight of the next frame is zero in float64."""
 
-    Frames (T, K), distances (1, K) or (T, K) and bools (T, K); without frames, all of the sequence. The tensors are
-    shared: read only.
+
+@shared
+def _windows(T: int, kernel_size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor | None, Tensor]:
+    """Return the frames around each frame, on a CPU none further away, and the logarithm of their weights at width 1.
+
+    Frames (T, K), int64, and logarithms (T, K), of frames outside the window or the sequence minus infinity; without
+    frames, all of the sequence.
     """
-    half = kernel_size // 2
-    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
-        frame = torch.arange(T, device=device)
-        if device.type != "cpu" or kernel_size >= T:
-            distance = (frame - frame[:, None]).abs()
-            return None, distance, distance <= half
+    half, frame = kernel_size // 2, torch.arange(T, device=device)
+    if device.type != "cpu" or kernel_size >= T:
+        source, distance = None, frame - frame[:, None]
+        inside = distance.abs() <= half
+    else:
         distance = torch.arange(-half, half + 1)[None]
         source = frame[:, None] + distance
-        return source.clamp(0, T - 1), distance.abs(), (source >= 0) & (source < T)
+        inside = (source >= 0) & (source < T)
+        source = source.clamp(0, T - 1)
+    exponent = -0.5 * distance.to(dtype) ** 2
+    return source, torch.where(inside, exponent, -torch.inf)

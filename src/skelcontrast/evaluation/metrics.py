@@ -11,6 +11,8 @@ from torch import Tensor
 from skelcontrast import _check
 from skelcontrast.evaluation.features import check_features, check_labels
 
+DRAWN_TOGETHER = 2**18  # test samples of the bootstrap in one operation, so few that they stay in the cache
+
 
 class Interval(NamedTuple):
     """A value and the bounds of a confidence interval around it.
@@ -166,9 +168,9 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, resamples: i
         _check.fail(owner, "values", "be finite", f"NaN or infinity in {int((~x.isfinite()).sum())} of {len(x)}")
     _check.interval(owner, "confidence", confidence, 0, 1, open_low=True, open_high=True)
     _check.integer(owner, "resamples", resamples, 1)
-    generator = torch.Generator().manual_seed(seed)
-    rows = (torch.randint(len(x), (len(x),), generator=generator) for _ in range(resamples))
-    means = torch.stack([x[row].mean() for row in rows])
+    generator, together = torch.Generator().manual_seed(seed), max(1, DRAWN_TOGETHER // len(x))
+    sizes = [min(together, resamples - start) for start in range(0, resamples, together)]
+    means = torch.cat([x[torch.randint(len(x), (size, len(x)), generator=generator)].mean(dim=1) for size in sizes])
     tail = (1 - confidence) / 2
     low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(float(x.mean()), low, high)
