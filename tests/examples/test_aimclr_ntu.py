@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.compiling import needs_compiler
 from tests.examples.conftest import LoadExample
 
 from skelcontrast import checkpoint, methods
 from skelcontrast.nn import STGCN, ProjectionHead
 from skelcontrast.skeleton import NTU_RGBD_25
 
-ANCIENT = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "aimclr_ntu.py"
 QUICK = [
     *("--dataset", "synthetic", "--frames", "8", "--width", "2", "--embedding", "16", "--batch-size", "64"),
@@ -123,7 +123,7 @@ def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
     assert len(log_of(tmp_path)) == 1
 
 
-@pytest.mark.skipif(ANCIENT, reason="torch.compile cannot follow torch.amp.is_autocast_available before 2.5")
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [methods.AimCLR, methods.SkeletonCLR])
 def test_what_fast_compiles_is_one_graph_of_the_same_numbers(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.compiling import needs_compiler
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
@@ -95,6 +96,7 @@ def test_operator_is_well_formed() -> None:
     torch.library.opcheck(fused_terms, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
+@needs_compiler
 def test_it_compiles_without_a_break() -> None:
     views, positive, bank = draw(3, 24, 33, 3)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.compiling import needs_compiler
 from torch import Tensor, nn
 
 from skelcontrast.nn import STGCN, STGCNBlock, TemporalConv, _batch_norm
@@ -154,6 +155,7 @@ def build(dropout: float = 0.0) -> STGCN:
     return STGCN(NTU_RGBD_25, channels=(8, 16, 16), strides=(1, 2, 1), dropout=dropout).to(DEVICE)
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_kernels")
 def test_the_encoder_learns_alike_and_compiles() -> None:
@@ -201,6 +203,7 @@ def test_a_bias_that_is_left_out_moves_the_running_mean(make: Callable[[], nn.Co
     torch.testing.assert_close(convolved(conv, norm.eval(), x), plain.eval()(conv(x)).relu(), rtol=1e-4, atol=1e-4)
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_kernels")
 def test_the_encoder_with_dropout_compiles_under_autocast() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.compiling import needs_compiler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -156,6 +157,7 @@ def test_operator_keeps_torchs_rules() -> None:
     torch.library.opcheck(temporal_conv_twin.operator, (*draw((2, 5, 4, 3, 6), 3, channels_last=False), 2))
 
 
+@needs_compiler
 def test_compiles_to_one_graph() -> None:
     x, weight, bias = draw((2, 5, 4, 3, 6), 3)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.compiling import needs_compiler
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
@@ -166,10 +167,7 @@ def test_modules_hand_their_implementation_on(
         call("fast")
 
 
-ANCIENT = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
-
-
-@pytest.mark.skipif(ANCIENT, reason="torch.compile cannot follow torch.amp.is_autocast_available before 2.5")
+@needs_compiler
 @pytest.mark.parametrize("implementation", ["dense", "chunked"])
 def test_compiles_without_a_graph_break(implementation: Implementation) -> None:
     names = [f"{implementation} {name}" for name in ("aimclr", "cross_stream")]

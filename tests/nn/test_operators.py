@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from tests.compiling import needs_compiler
 from torch import Tensor
 
 from skelcontrast.nn import EADM, STGCN
@@ -47,6 +48,7 @@ def test_the_encoder_compiles_to_one_graph() -> None:
         torch.testing.assert_close(one, two)
 
 
+@needs_compiler
 def test_the_encoder_compiles_with_dropout_autocast_and_a_drop_layer() -> None:
     encoder, drop = build(dropout=0.5), EADM(drop_share=0.1)
     torch._dynamo.reset()
