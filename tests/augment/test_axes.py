@@ -106,14 +106,6 @@ def test_indices_beyond_int32_are_int64(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.equal(maps.apply(x), narrow)
 
 
-def test_some_samples_can_be_taken() -> None:
-    maps = random_maps(
-        frozenset({"channel", "joint", "frame", "near"}), (4, 3, 5, 4, 2), torch.Generator().manual_seed(0)
-    )
-    x, rows = torch.randn(4, 3, 5, 4, 2, dtype=torch.float64), torch.tensor([3, 0])
-    torch.testing.assert_close(maps.take(rows).apply(x[rows]), maps.apply(x)[rows])
-
-
 @pytest.mark.parametrize("chosen", ["channel", "diagonal", "joint", "frame", "mix", "near"])
 def test_gradient(chosen: str) -> None:
     maps = random_maps(frozenset({chosen, "frame"}), (2, 2, 3, 4, 2), torch.Generator().manual_seed(0))

@@ -56,10 +56,6 @@ class AxisMaps(NamedTuple):
             source=source,
         )
 
-    def take(self, rows: Tensor) -> "AxisMaps":
-        """Return the maps of some samples, by their indices (R,)."""
-        return AxisMaps(*(None if axis is None else axis.index_select(0, rows) for axis in self))
-
     def apply(self, x: Tensor) -> Tensor:
         """Map a batch (N, C, T, V, M).
 
