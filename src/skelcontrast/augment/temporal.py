@@ -11,6 +11,8 @@ from skelcontrast.augment._constants import count, shared
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 
+NARROW = 1e-3  # a width in frames at which a blur changes nothing: the weight of the next frame is zero in float64
+
 
 class TemporalCropParams(NamedTuple):
     """Drawn by `TemporalCrop`: first frame of the crop within the padded sequence (N,), int64."""
@@ -186,10 +188,6 @@ class GaussianBlur(AxisTransform[GaussianBlurParams]):
         exponent = exponent / (width * width)
         mix = exponent.softmax(dim=2) if self.normalize else exponent.exp()
         return AxisMaps(mix=mix, source=None if source is None else source.expand(mix.shape))
-
-
-NARROW = 1e-3
-"""A width in frames, of which a blur changes nothing: the weight of the next frame is zero in float64."""
 
 
 @shared
