@@ -36,9 +36,22 @@ def precision_of(x: Tensor) -> str:
     return "tf32" if tf32_in_convolutions() else "tf32x3"
 
 
+# Triton has the next two itself, for kernels: called from Python they take longer than to start a kernel.
+
+
+def ceil_div(number: int, size: int) -> int:
+    """Return how many parts of a size hold a number of things."""
+    return -(-number // size)
+
+
+def power_of_two(size: int) -> int:
+    """Return the least power of two that is not below a size of 1 or more."""
+    return 1 << (size - 1).bit_length()
+
+
 def padded(size: int) -> int:
     """Return the least power of two that a matrix unit takes for a size: 16 or more."""
-    return max(16, 1 << (size - 1).bit_length())
+    return max(16, power_of_two(size))
 
 
 def _is_tf32(setting: object, older: object) -> bool:

@@ -4,12 +4,11 @@ import math
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from skelcontrast._cuda import capability
 from skelcontrast.kernels._bank_read import finish, read_bank
-from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, tf32_in_products
+from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, tf32_in_products
 
 _LOG2_E = math.log2(math.e)
 _PARTS_BY_D = 16384
@@ -65,7 +64,7 @@ def _launch(
     nearest = views.new_zeros(G, N, k, dtype=torch.int64)
     views, positive, bank = views.contiguous(), positive.contiguous(), bank.contiguous()
     tiles = _lay_out(R, K, D, bank)
-    attend, slots = attended is not None, triton.next_power_of_2(k) if k else 0
+    attend, slots = attended is not None, power_of_two(k) if k else 0
     # What is kept of a query and a part of the bank; what a call does not need is never read or written.
     of_parts = (
         views.new_empty(R, tiles.parts),  # the highest logit
@@ -76,7 +75,7 @@ def _launch(
     )
     shared = {"PARTS": tiles.parts, "SLOTS": slots, "ATTEND": attend, "KEYS": tiles.keys, "WIDTH": tiles.width}
     with on_device_of(bank):
-        read_bank[(triton.cdiv(R, tiles.rows), tiles.parts)](
+        read_bank[(ceil_div(R, tiles.rows), tiles.parts)](
             views,
             bank,
             *of_parts,
@@ -106,7 +105,7 @@ def _launch(
             scale,
             k,
             **shared,
-            PARTS_UP=triton.next_power_of_2(tiles.parts),
+            PARTS_UP=power_of_two(tiles.parts),
             num_warps=4,
             enable_fp_fusion=True,
         )
@@ -128,7 +127,7 @@ def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
         rows, keys, warps, per_multiprocessor = (64, 64, 4, 2) if tf32 else (32, 64, 8, 2)
     rows, keys = max(16, rows // narrower), max(16, keys // narrower)
     programs = per_multiprocessor * multiprocessors(bank)
-    parts = max(1, min(programs // triton.cdiv(R, rows), _PARTS_BY_D // width, triton.cdiv(K, keys)))
-    tiles = triton.cdiv(triton.cdiv(K, keys), parts)
+    parts = max(1, min(programs // ceil_div(R, rows), _PARTS_BY_D // width, ceil_div(K, keys)))
+    tiles = ceil_div(ceil_div(K, keys), parts)
     precision = "tf32" if tf32 else "tf32x3"
-    return _Tiles(rows, keys, warps, precision, width, triton.cdiv(triton.cdiv(K, keys), tiles), tiles)
+    return _Tiles(rows, keys, warps, precision, width, ceil_div(ceil_div(K, keys), tiles), tiles)

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from skelcontrast.kernels._batch_norm import (
@@ -14,7 +13,7 @@ from skelcontrast.kernels._batch_norm import (
     gradient_sums,
     normalize,
 )
-from skelcontrast.kernels._device import multiprocessors, on_device_of
+from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, power_of_two
 
 
 class Behind(NamedTuple):
@@ -153,7 +152,7 @@ def _sizes(x: Tensor) -> tuple[int, int]:
 
 def _channels(x: Tensor) -> int:
     """Return how many channels a tile has: those of a draw of dropout at least, and 256 at most."""
-    return min(max(8, int(triton.next_power_of_2(x.shape[1]))), 256)
+    return min(max(8, power_of_two(x.shape[1])), 256)
 
 
 def _single(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
@@ -161,7 +160,7 @@ def _single(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
     rows, channels = _sizes(x)
     block = _channels(x)
     tile = {"BM": 4096 // block, "CB": block}
-    return (triton.cdiv(rows, tile["BM"]), triton.cdiv(channels, block)), tile
+    return (ceil_div(rows, tile["BM"]), ceil_div(channels, block)), tile
 
 
 def _summed(x: Tensor, elements: int) -> tuple[Tensor, tuple[int, int], dict[str, int]]:
@@ -169,14 +168,14 @@ def _summed(x: Tensor, elements: int) -> tuple[Tensor, tuple[int, int], dict[str
     rows, channels = _sizes(x)
     block = _channels(x)
     tile = {"BM": elements // block, "CB": block}
-    columns = triton.cdiv(channels, block)
-    parts = max(1, min(2 * multiprocessors(x) // columns, triton.cdiv(rows, tile["BM"])))
+    columns = ceil_div(channels, block)
+    parts = max(1, min(2 * multiprocessors(x) // columns, ceil_div(rows, tile["BM"])))
     return x.new_empty(parts, 2 * channels, dtype=torch.float32), (parts, columns), tile
 
 
 def _finish(sums: Tensor) -> tuple[tuple[int], dict[str, int]]:
     """Return grid and tile where parts are added up, all at once."""
     parts, channels = sums.shape[0], sums.shape[1] // 2
-    rows = int(triton.next_power_of_2(parts))
+    rows = power_of_two(parts)
     tile = {"PB": rows, "CB": max(4, 2048 // rows)}
-    return (triton.cdiv(channels, tile["CB"]),), tile
+    return (ceil_div(channels, tile["CB"]),), tile

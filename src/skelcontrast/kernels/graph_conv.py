@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from skelcontrast._cuda import ROOMY, capability
-from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
+from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
 from skelcontrast.kernels._graph_conv import forward
 from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
 
@@ -41,7 +40,7 @@ class _Tile(NamedTuple):
     def backward(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
         """Choose the tile of a layer's gradients: 32 to 128 rows of features, so many channels as registers hold."""
         partitions, out_channels, in_channels = weight.shape
-        joints, partitions = padded(x.shape[3]), triton.next_power_of_2(partitions)
+        joints, partitions = padded(x.shape[3]), power_of_two(partitions)
         most, inner, outer = 8192 // (joints * partitions), padded(in_channels), padded(out_channels)
         if x.element_size() <= 2:
             inner, outer = max(16, min(inner, 32, most)), min(outer, 64)
@@ -102,9 +101,9 @@ def triton_gradients(
         backward_maps[programs, inner, outer](
             *above, *features, bias, adjacency, *of_maps_and_bias, width, *sizes, **options
         )
-        rows = int(triton.next_power_of_2(programs))
+        rows = power_of_two(programs)
         columns = max(8, 4096 // rows)
-        grid = (triton.cdiv(sum(gradient.numel() for gradient in gradients), columns),)
+        grid = (ceil_div(sum(gradient.numel() for gradient in gradients), columns),)
         add_up[grid](sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=rows, WB=columns)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
@@ -112,7 +111,7 @@ def triton_gradients(
 
 def _blocks(weight: Tensor, tile: _Tile) -> tuple[int, int]:
     """Return how many blocks of channels there are in and out."""
-    return triton.cdiv(weight.shape[2], tile.CB), triton.cdiv(weight.shape[1], tile.OB)
+    return ceil_div(weight.shape[2], tile.CB), ceil_div(weight.shape[1], tile.OB)
 
 
 def _sizes(x: Tensor, weight: Tensor) -> tuple[int, ...]:

@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
-from skelcontrast.kernels._device import multiprocessors, on_device_of, padded, precision_of
+from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
 from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve
 
 
@@ -91,9 +90,9 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
     tile = _Tile.of_sums(x, fan_in, fan_out)
     band = _Band.forward(length, stride, tile.J)
     sizes = _sizes(x, upstream, tile)
-    inner, outer = triton.cdiv(band.F, tile.FB) * triton.cdiv(fan_in, tile.CB), triton.cdiv(fan_out, tile.OB)
+    inner, outer = ceil_div(band.F, tile.FB) * ceil_div(fan_in, tile.CB), ceil_div(fan_out, tile.OB)
     programs = -(-tile.programs(x) // (inner * outer))
-    programs = max(1, min(programs, triton.cdiv(sizes[0], tile.BM)))
+    programs = max(1, min(programs, ceil_div(sizes[0], tile.BM)))
     # A row of sums per program and frame out of a block: of the weight, of the bias.
     sums = x.new_empty(programs * tile.J, weight.numel() + fan_out, dtype=torch.float32)
     with on_device_of(x):
@@ -102,9 +101,9 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
         )
         of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
         of_bias = weight.new_empty(fan_out)
-        rows = min(512, int(triton.next_power_of_2(len(sums))))
+        rows = min(512, power_of_two(len(sums)))
         columns = max(8, 4096 // rows)
-        grid = (triton.cdiv(sums.shape[1], columns),)
+        grid = (ceil_div(sums.shape[1], columns),)
         add_taps[grid](sums, of_weight, of_bias, len(sums), C=fan_in, O=fan_out, L=length, PB=rows, WB=columns)
     return of_weight, of_bias
 
@@ -113,7 +112,7 @@ def _convolve(x: Tensor, taps: Tensor, bias: Tensor | None, out: Tensor, tile: _
     """Write into `out` the features that taps (L, out, in) and a band make of x."""
     length, fan_out, fan_in = taps.shape
     sizes = _sizes(x, out, tile)
-    grid = (triton.cdiv(sizes[0], tile.BM), triton.cdiv(fan_out, tile.OB))
+    grid = (ceil_div(sizes[0], tile.BM), ceil_div(fan_out, tile.OB))
     options = {"C": fan_in, "O": fan_out, "L": length, "BIAS": bias is not None, **_options(x, tile, band)}
     with on_device_of(x):
         convolve[grid](x, taps, taps if bias is None else bias, out, *sizes, **options)
@@ -122,9 +121,9 @@ def _convolve(x: Tensor, taps: Tensor, bias: Tensor | None, out: Tensor, tile: _
 def _widths(width: int, fan_in: int, fan_out: int, multiple: int) -> tuple[int, int, int, int]:
     """Return frames out, also padded, and channels in and out, so that a tile is 64 features wide outwards or near."""
     inner = min(padded(fan_in), width)
-    outer = min(padded(fan_out), 64, 128 // int(triton.next_power_of_2(multiple)))
+    outer = min(padded(fan_out), 64, 128 // power_of_two(multiple))
     frames = multiple * max(1, 64 // (outer * multiple))
-    return frames, int(triton.next_power_of_2(frames)), inner, outer
+    return frames, power_of_two(frames), inner, outer
 
 
 def _laid_out(weight: Tensor, x: Tensor, order: tuple[int, int, int]) -> Tensor:
@@ -136,7 +135,7 @@ def _laid_out(weight: Tensor, x: Tensor, order: tuple[int, int, int]) -> Tensor:
 def _sizes(x: Tensor, out: Tensor, tile: _Tile) -> tuple[int, int, int, int]:
     """Return the numbers of rows, of blocks of frames in a sample, and of frames in and out."""
     samples, _, frames, joints = out.shape
-    blocks = triton.cdiv(frames, tile.J)
+    blocks = ceil_div(frames, tile.J)
     return samples * blocks * joints, blocks, x.shape[2], frames
 
 
