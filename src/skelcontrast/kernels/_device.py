@@ -1,6 +1,7 @@
 """Where kernels run, and what arithmetic torch is set to there."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ def on_device_of(x: Tensor) -> AbstractContextManager[object]:
 
 def multiprocessors(x: Tensor) -> int:
     """Return how many multiprocessors the device of `x` has; 2 for the interpreter, where work is shared too."""
-    return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 2
+    return _multiprocessors(x.device) if x.is_cuda else 2
 
 
 def tf32_in_products() -> bool:
@@ -31,7 +32,7 @@ def precision_of(x: Tensor) -> str:
 
     "wide" where a device knows no products of bfloat16: these are float32 then.
     """
-    if x.dtype == torch.bfloat16 and not (x.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)):
+    if x.dtype == torch.bfloat16 and not (x.is_cuda and _multiplies_bfloat16(x.device)):
         return "wide"
     return "tf32" if tf32_in_convolutions() else "tf32x3"
 
@@ -52,6 +53,21 @@ def power_of_two(size: int) -> int:
 def padded(size: int) -> int:
     """Return the least power of two that a matrix unit takes for a size: 16 or more."""
     return max(16, power_of_two(size))
+
+
+# Asking a device takes as long as starting a kernel, and it does not change.
+
+
+@lru_cache
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@lru_cache
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        supported: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    return supported
 
 
 def _is_tf32(setting: object, older: object) -> bool:
