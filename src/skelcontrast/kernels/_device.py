@@ -37,7 +37,7 @@ def precision_of(x: Tensor) -> str:
     return "tf32" if tf32_in_convolutions() else "tf32x3"
 
 
-# Triton has the next two itself, for kernels: called from Python they take longer than to start a kernel.
+# Triton has the next two itself, for kernels: called from Python they take microseconds, and a step calls them often.
 
 
 def ceil_div(number: int, size: int) -> int:
@@ -55,7 +55,7 @@ def padded(size: int) -> int:
     return max(16, power_of_two(size))
 
 
-# Asking a device takes as long as starting a kernel, and it does not change.
+# What a device is does not change, and to ask it takes microseconds.
 
 
 @lru_cache

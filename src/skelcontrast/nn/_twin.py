@@ -64,8 +64,8 @@ class Twin:
         self.operator.register_autograd(compiled, setup_context=save)
 
         def ahead(ctx: Context, *inputs: object) -> Tensor:
-            # Torch binds the arguments of a function with a `setup_context` anew in every call, which takes it longer
-            # than all else that it does.
+            # With a `setup_context` torch would bind the arguments by their signature in every call, which takes it
+            # longer than all else that it does.
             out = forward(*inputs)
             save(ctx, inputs, out)
             return out
