@@ -1,8 +1,9 @@
-"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
+r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
 
 The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
 
-    python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02
+    python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02 \
+        --momentum 0.99 --warmup 2
 
 Real data: prepare it once (``python -m skelcontrast.data prepare ntu60 RAW FOLDER``), then
 ``--data FOLDER --protocol xsub``. Also ``--dataset utd-mhad`` (a folder of .mat files) and ``--dataset official-npy``
