@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.augment._constants import count, identity, shared
+from skelcontrast._shared import shared
+from skelcontrast.augment._constants import count
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout, joint_index
@@ -57,11 +58,16 @@ class Shear(AxisTransform[ShearParams]):
         if self.p < 1:
             free = free * chosen(x, self.p, generator)[:, None, None]
         entries = uniform(x, (N, C, C), -self.amplitude, self.amplitude, generator)
-        return ShearParams(torch.addcmul(identity(C, x.device), entries, free))
+        return ShearParams(torch.addcmul(_identity(C, x.device), entries, free))
 
     def maps(self, x: Tensor, params: ShearParams) -> AxisMaps:
         """Return the matrices."""
         return AxisMaps(channel=params.matrix.to(map_dtype(x)))
+
+
+@shared
+def _identity(C: int, device: torch.device) -> Tensor:
+    return torch.eye(C, device=device)
 
 
 @shared

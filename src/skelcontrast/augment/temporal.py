@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.augment._constants import count, shared
+from skelcontrast._shared import shared
+from skelcontrast.augment._constants import count
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 

@@ -122,5 +122,5 @@ def _sizes(x: Tensor, weight: Tensor) -> tuple[int, ...]:
 
 def _programs(x: Tensor, tile: _Tile, others: int) -> int:
     """Return how many programs share the frames: with as many `others` each, two for every multiprocessor."""
-    tiles = -(-x.shape[0] * x.shape[2] // tile.BB)
-    return max(1, min(-(-2 * multiprocessors(x) // others), tiles))
+    tiles = ceil_div(x.shape[0] * x.shape[2], tile.BB)
+    return max(1, min(ceil_div(2 * multiprocessors(x), others), tiles))

@@ -91,7 +91,7 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
     band = _Band.forward(length, stride, tile.J)
     sizes = _sizes(x, upstream, tile)
     inner, outer = ceil_div(band.F, tile.FB) * ceil_div(fan_in, tile.CB), ceil_div(fan_out, tile.OB)
-    programs = -(-tile.programs(x) // (inner * outer))
+    programs = ceil_div(tile.programs(x), inner * outer)
     programs = max(1, min(programs, ceil_div(sizes[0], tile.BM)))
     # A row of sums per program and frame out of a block: of the weight, of the bias.
     sums = x.new_empty(programs * tile.J, weight.numel() + fan_out, dtype=torch.float32)

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from skelcontrast import _check
+from skelcontrast._shared import shared
 
 if TYPE_CHECKING:
     import torch
@@ -190,16 +191,15 @@ def check_joints(owner: str, x: object, layout: SkeletonLayout) -> "Tensor":
     return _check.skeletons(owner, "x", batch, hint=hint, V=layout.num_joints)
 
 
-@lru_cache(maxsize=256)
+@shared
 def joint_index(joints: tuple[int, ...], device: "torch.device") -> "Tensor":
     """Return a list of joints as a tensor on `device`, copied there once.
 
-    Copying a list to a GPU in every step would make the host wait for the device. The tensor is shared: read only.
+    Copying a list to a GPU in every step would make the host wait for the device.
     """
     import torch
 
-    with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
-        return torch.tensor(joints, dtype=torch.int64, device=device)
+    return torch.tensor(joints, dtype=torch.int64, device=device)
 
 
 def _pairs(argument: str, pairs: object) -> tuple[tuple[int, int], ...]:
