@@ -4,18 +4,37 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar, cast
 
+import torch
+from torch import Tensor
+
 Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
 
 
 def shared(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Call a function once for the same hashable arguments. The tensors that it returns are shared: read only."""
+    """Call a function once for the same hashable arguments. The tensors that it returns are shared: read only.
 
-    @wraps(make)
+    The compiler of `torch.compile`, which does not see through a cache, is led past it: there they are made, and merged
+    with what follows, in every call.
+    """
+
     def outside_inference(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        import torch  # here, so that a layout can be had without
-
         with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
             return make(*args, **kwargs)
 
-    return cast("Callable[Arguments, Made]", lru_cache(maxsize=256)(outside_inference))
+    kept = cast("Callable[Arguments, Made]", lru_cache(maxsize=256)(outside_inference))
+
+    @wraps(make)
+    def once(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        return make(*args, **kwargs) if torch.compiler.is_compiling() else kept(*args, **kwargs)
+
+    return once
+
+
+@shared
+def joint_index(joints: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return a list of joints as a tensor on `device`, copied there once.
+
+    Copying a list to a GPU in every step would make the host wait for the device.
+    """
+    return torch.tensor(joints, dtype=torch.int64, device=device)

@@ -6,7 +6,6 @@ import torch
 from tests.reference import skeleton as oracle
 
 from skelcontrast.skeleton import SkeletonLayout
-from skelcontrast.skeleton.layout import joint_index
 
 CROSS: dict[str, Any] = {
     "name": "cross",
@@ -112,12 +111,3 @@ def test_wrong_layouts(changes: dict[str, object], text: str) -> None:
 def test_wrong_kinds(changes: dict[str, object], text: str) -> None:
     with pytest.raises(TypeError, match=text):
         cross(**changes)
-
-
-def test_joint_index_is_copied_once_and_usable_in_training() -> None:
-    joints = (2, 0, 1, 97)  # that no other test asks for
-    with torch.inference_mode():
-        index = joint_index(joints, torch.device("cpu"))
-    assert index.tolist() == [*joints]
-    assert not index.is_inference()
-    assert joint_index(joints, torch.device("cpu")) is index

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.compiling import needs_compiler
 from tests.reference import skeleton as oracle
 
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout, Stream, to_stream
@@ -30,6 +31,14 @@ def expected(x: torch.Tensor, stream: Stream, layout: SkeletonLayout) -> np.ndar
 def test_equals_oracle(stream: Stream, shape: tuple[int, ...], layout: SkeletonLayout) -> None:
     x = torch.randn(shape, dtype=torch.float64)
     np.testing.assert_array_equal(to_stream(x, stream, layout).numpy(), expected(x, stream, layout))
+
+
+@needs_compiler
+@pytest.mark.parametrize("stream", STREAMS)
+def test_compiles_to_one_graph(stream: Stream) -> None:
+    x = torch.randn(2, 3, 4, 17, 1)
+    compiled = torch.compile(to_stream, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(x, stream, COCO_17), to_stream(x, stream, COCO_17))
 
 
 def test_equals_released_streams(golden: Callable[[str], Mapping[str, Any]]) -> None:

@@ -49,9 +49,9 @@ def move_joints(x: Tensor, joint: Tensor, frame: Tensor | None = None) -> Tensor
     if frame is not None:
         parts, source = C, torch.add(joint[:, None, :], frame[:, :, None], alpha=V).flatten(1)
     x = x.contiguous()
-    word = WORDS.get(M * x.element_size())
     # The bodies of a joint move together: as one word where that is possible, at less than half the time. Reading
-    # a tensor as another type has no gradient and needs memory that starts on a whole word.
+    # a tensor as another type has no gradient and needs memory that starts on a whole word, which no compiler can tell.
+    word = None if torch.compiler.is_compiling() else WORDS.get(M * x.element_size())
     if word is not None and not x.requires_grad and x.storage_offset() % M == 0:
         words = x.view(N, parts, C * T * V * M // parts).view(word)
         return words.gather(2, source[:, None].expand(words.shape)).view(x.dtype).view(x.shape)

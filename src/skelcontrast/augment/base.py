@@ -136,7 +136,15 @@ def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generato
 
 def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Draw which samples a transform acts on, (N,) bool, each with probability `p`."""
-    return torch.rand(len(x), generator=generator, device=x.device) < p
+    return torch.empty(len(x), dtype=torch.bool, device=x.device).bernoulli_(p, generator=generator)
+
+
+def may_look(x: Tensor) -> bool:
+    """Tell whether what is done with a batch may depend on values: on a CPU, where looking costs nothing.
+
+    Elsewhere the host would have to wait for the device, and a graph of `torch.compile` would end.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def map_dtype(x: Tensor) -> torch.dtype:

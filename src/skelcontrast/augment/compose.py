@@ -9,7 +9,7 @@ from torch import Tensor
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, Transform, check_transform
+from skelcontrast.augment.base import AxisTransform, Transform, check_transform, may_look
 
 AnyTransform = Transform[Any]
 
@@ -87,8 +87,7 @@ class Compose(Transform[tuple[Any, ...]]):
             transform.check_params(x, drawn)
         y, ours, maps = x, False, AxisMaps()  # ours: made here, so that it may be written over
         for transform, drawn in zip(self.transforms, params, strict=True):
-            # Looking at what was drawn is free on a CPU; elsewhere the host would have to wait for the device.
-            touched = transform.touched(drawn) if x.device.type == "cpu" else None
+            touched = transform.touched(drawn) if may_look(x) else None
             if touched is None and isinstance(transform, AxisTransform):
                 maps = maps.then(transform.maps(x, drawn))
                 continue

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.augment.base import Transform, chosen
+from skelcontrast.augment.base import Transform, chosen, may_look
 
 Bodies = Literal["present", "all"]
 
@@ -57,7 +57,7 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> GaussianNoiseParams:
         """Draw the noise of each sample."""
         noisy = chosen(self.check(x), self.p, generator)
-        if x.device.type != "cpu":
+        if not may_look(x):
             noise = torch.empty(x.shape, device=x.device).normal_(std=self.std, generator=generator)
             return GaussianNoiseParams(noise.to(x.dtype), noisy)
         # Random numbers are the dearest part of a view on a CPU, where finding the samples that need them is free.
@@ -118,7 +118,7 @@ def _flat(x: Tensor) -> Tensor:
 
 def _present(x: Tensor, noisy: Tensor) -> Tensor | None:
     """Return which bodies of noisy samples are not zero throughout (N, M), bool; on a CPU perhaps `None`, for all."""
-    if x.device.type != "cpu":
+    if not may_look(x):
         return _not_zero(x)
     # Who is there is mostly so in the first frame. Only where that leaves a doubt, whole sequences are read.
     there = x[:, :, 0].abs().sum(dim=(1, 2)) != 0

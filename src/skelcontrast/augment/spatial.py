@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._shared import shared
+from skelcontrast._shared import joint_index, shared
 from skelcontrast.augment._constants import count
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
-from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout, joint_index
+from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout
 
 
 class ShearParams(NamedTuple):
@@ -287,10 +287,9 @@ class AxisMask(AxisTransform[AxisMaskParams]):
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> AxisMaskParams:
         """Draw the coordinate for each sample."""
         N, C = self.check(x).shape[:2]
-        on = chosen(x, self.p, generator)
         axis = torch.randint(C, (N,), generator=generator, device=x.device)
-        others = _off_diagonal(C, on.dtype, x.device).index_select(0, axis)
-        return AxisMaskParams(others | ~on[:, None])
+        others = _off_diagonal(C, torch.bool, x.device).index_select(0, axis)
+        return AxisMaskParams(others | chosen(x, 1 - self.p, generator)[:, None])
 
     def maps(self, x: Tensor, params: AxisMaskParams) -> AxisMaps:
         """Return ones and zeros, the diagonals of the maps."""

@@ -3,14 +3,11 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from skelcontrast import _check
-from skelcontrast._shared import shared
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 OWNER = "SkeletonLayout"
@@ -127,23 +124,23 @@ class SkeletonLayout:
         """Number of joints V."""
         return len(self.joints)
 
-    @cached_property
+    @property
     def edges(self) -> tuple[tuple[int, int], ...]:
         """The bones without direction, the smaller joint first, sorted."""
         return tuple(sorted((min(bone), max(bone)) for bone in self.bones))
 
-    @cached_property
+    @property
     def parents(self) -> tuple[int, ...]:
         """Parent of each joint; the root is its own parent."""
         parent_of = dict(self.bones)
         return tuple(parent_of.get(joint, joint) for joint in range(self.num_joints))
 
-    @cached_property
+    @property
     def root(self) -> int:
         """The one joint without a parent."""
         return next(joint for joint, parent in enumerate(self.parents) if joint == parent)
 
-    @cached_property
+    @property
     def flip_index(self) -> tuple[int, ...]:
         """For each joint, the one that takes its place in the mirrored body. Applied twice it is the identity."""
         partner = {**dict(self.mirror), **{right: left for left, right in self.mirror}}
@@ -189,17 +186,6 @@ def check_joints(owner: str, x: object, layout: SkeletonLayout) -> "Tensor":
     if batch.dim() == 5 and batch.shape[3] != layout.num_joints:
         hint = f"Layout '{layout.name}' has {layout.num_joints} joints, `x` has {batch.shape[3]}."
     return _check.skeletons(owner, "x", batch, hint=hint, V=layout.num_joints)
-
-
-@shared
-def joint_index(joints: tuple[int, ...], device: "torch.device") -> "Tensor":
-    """Return a list of joints as a tensor on `device`, copied there once.
-
-    Copying a list to a GPU in every step would make the host wait for the device.
-    """
-    import torch
-
-    return torch.tensor(joints, dtype=torch.int64, device=device)
 
 
 def _pairs(argument: str, pairs: object) -> tuple[tuple[int, int], ...]:

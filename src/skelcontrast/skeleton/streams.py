@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout, joint_index
+from skelcontrast._shared import joint_index
+from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout
 
 Stream = Literal["joint", "bone", "motion"]
 

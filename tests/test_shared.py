@@ -1,0 +1,12 @@
+import torch
+
+from skelcontrast._shared import joint_index
+
+
+def test_joint_index_is_copied_once_and_usable_in_training() -> None:
+    joints = (2, 0, 1, 97)  # that no other test asks for
+    with torch.inference_mode():
+        index = joint_index(joints, torch.device("cpu"))
+    assert index.tolist() == [*joints]
+    assert not index.is_inference()
+    assert joint_index(joints, torch.device("cpu")) is index
