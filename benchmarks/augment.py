@@ -10,8 +10,8 @@ dearest case. The loop is the tests' oracle, and uses one thread of the CPU.
 On a CPU it also says in which of torch's operations the extreme view spends its time, as torch's profiler saw it, which
 makes small operations look longer than they are.
 
-On CUDA ours is timed as it is called and, "captured", as a CUDA graph. Beside the larger batch stands the loop's time
-of the smaller one, as many times as that fits.
+On CUDA ours is timed as it is called, "captured" as a CUDA graph, and "compiled and captured" with all but the draws
+under torch.compile. Beside the larger batch stands the loop's time of the smaller one, as many times as that fits.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tests.reference.augment import extreme_view_loop, normal_view, view_loop
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.captured import REPLAYS, Captured
@@ -30,17 +31,19 @@ from benchmarks.measure import Spread, Timing, interleaved, peak_memory, save, s
 from skelcontrast import augment
 from skelcontrast.skeleton import NTU_RGBD_25
 
-LOOP, OURS, CAPTURED = "NumPy loop", "skelcontrast", "skelcontrast, captured"
+LOOP, OURS = "NumPy loop", "skelcontrast"
+CAPTURED, COMPILED = "skelcontrast, captured", "skelcontrast, compiled and captured"
 EXTREME, LONGEST = "extreme view", 7
 LARGER = 32
 """How much larger the second batch is on CUDA."""
 
 
 class View(NamedTuple):
-    """Both ways to make a view of a batch; ours draws from a generator."""
+    """Both ways to make a view of a batch: a loop over its samples, and ours with the batch on the device."""
 
     loop: Callable[[], object]
-    ours: Callable[[torch.Generator], object]
+    ours: augment.Compose | augment.Views
+    x: Tensor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,8 +78,8 @@ def measure(N: int, T: int, timing: Timing, loops: dict[str, list[float]], *, ti
         found = interleaved(calls, repeats=timing.repeats, device=timing.device, clock=timing.clock)
         loops[name] = found.get(LOOP, loops.get(name, []))
         seconds = {loop: [times * each for each in loops[name]], **{form: found[form] for form in forms}}
-        if CAPTURED in forms:
-            seconds[CAPTURED] = [each / REPLAYS for each in seconds[CAPTURED]]
+        for form in forms.keys() & {CAPTURED, COMPILED}:
+            seconds[form] = [each / REPLAYS for each in seconds[form]]
         for form, of in seconds.items():
             held = peak_memory(forms[OURS], timing.device) if form == OURS else None
             rows.append(whole_row(name, form, of, seconds[loop], held))
@@ -105,12 +108,27 @@ def operations(call: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def forms_of(view: View, device: torch.device) -> dict[str, Callable[[], object]]:
-    """Return ours as it is called, and on CUDA as a graph, each with a generator of its own."""
-    forms: dict[str, Callable[[], object]] = {OURS: partial(view.ours, torch.Generator(device).manual_seed(0))}
+    """Return ours as it is called, and on CUDA as graphs, each with a generator of its own."""
+    _, ours, x = view
+
+    def drawing() -> torch.Generator:
+        return torch.Generator(device).manual_seed(0)
+
+    forms: dict[str, Callable[[], object]] = {OURS: partial(ours, x, drawing())}
     if device.type == "cuda":
-        generator = torch.Generator(device).manual_seed(0)
-        forms[CAPTURED] = Captured(CAPTURED, partial(view.ours, generator), generator)
+        torch.compiler.reset()  # torch limits how often a function is compiled
+        compiled = torch.compile(ours.apply, fullgraph=True, dynamic=False)
+        for form, apply in ((CAPTURED, ours.apply), (COMPILED, compiled)):
+            generator = drawing()
+            forms[form] = Captured(form, partial(draw_and_apply, ours, apply, x, generator), generator)
     return forms
+
+
+def draw_and_apply(
+    view: augment.Compose | augment.Views, apply: Callable[..., object], x: Tensor, generator: torch.Generator
+) -> object:
+    """Make a view by an `apply` that stands for its own."""
+    return apply(x, view.sample(x, generator))
 
 
 def views(N: int, T: int, device: torch.device) -> dict[str, View]:
@@ -122,18 +140,21 @@ def views(N: int, T: int, device: torch.device) -> dict[str, View]:
     return {
         EXTREME: View(
             lambda: extreme_view_loop(array, NTU_RGBD_25.mirror, rng),
-            lambda generator: extreme(moved, generator),
+            extreme,
+            moved,
         ),
         "normal view": View(
             lambda: view_loop(array, lambda sequence: normal_view(sequence, rng)),
-            lambda generator: normal(moved, generator),
+            normal,
+            moved,
         ),
         "two normal views and the extreme one": View(
             lambda: [
                 *(view_loop(array, lambda sequence: normal_view(sequence, rng)) for _ in range(2)),
                 extreme_view_loop(array, NTU_RGBD_25.mirror, rng),
             ],
-            lambda generator: three(moved, generator),
+            three,
+            moved,
         ),
     }
 

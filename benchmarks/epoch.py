@@ -12,7 +12,7 @@ memory, with the steps of `benchmarks.step`.
   the loss is read at every step.
 - skelcontrast: `SkeletonLoader` takes whole batches; on CUDA the clips lie on the device.
 - captured, on CUDA only: the same from batches that lie on the device, with the step as a CUDA graph.
-- compiled and captured, on CUDA only: with embeddings and loss under `torch.compile` besides.
+- compiled and captured, on CUDA only: with views, embeddings and loss under `torch.compile` besides.
 - views given, on CUDA only: the released form's steps alone, on one batch of views, as where worker processes read and
   augment in time.
 

@@ -121,10 +121,15 @@ def views_of_released(clips: Tensor, device: torch.device, rng: np.random.Genera
     return Views(*(torch.from_numpy(view).to(device) for view in made))
 
 
+def our_views() -> augment.Views:
+    """Return what makes the three views of the whole batch in one call."""
+    normal, extreme = augment.normal(preset="official"), augment.extreme(NTU_RGBD_25, preset="official")
+    return augment.Views(normal, normal, extreme)
+
+
 def views_of_ours(clips: Tensor, device: torch.device, generator: torch.Generator) -> Views:
     """Make the three views of the whole batch in one call."""
-    normal, extreme = augment.normal(preset="official"), augment.extreme(NTU_RGBD_25, preset="official")
-    return Views(*augment.Views(normal, normal, extreme)(clips.to(device), generator))
+    return Views(*our_views()(clips.to(device), generator))
 
 
 def train_forms(model: AimCLR) -> dict[str, Train]:
@@ -137,22 +142,22 @@ def captured_step(
 ) -> Callable[[Tensor, torch.Generator], object]:
     """Return our step as a CUDA graph, with the fused optimiser behind it; it trains this very model.
 
-    Its embeddings and loss may be compiled, which takes its time here and none in the steps.
+    Its views, embeddings and loss may be compiled, which takes its time here and none in the steps.
     """
-    x = clips.to(generator.device)
+    x, views = clips.to(generator.device), our_views()
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
 
-    def embed_and_compare(views: Views) -> tuple[Tensor, Tensor]:
-        embedded = model.embed(*views)
+    def embed_and_compare(x: Tensor, drawn: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+        embedded = model.embed(*views.apply(x, drawn))
         return embedded.key, model.loss(embedded, mine=True).total
 
     compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if compiled else embed_and_compare
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn = views.sample(x, generator)
         model.momentum_update()
-        views = views_of_ours(x, x.device, generator)
         with autocast:
-            keys, loss = compare(views)
+            keys, loss = compare(x, drawn)
         loss.backward()
         model.enqueue(keys)
         return {"total": loss.detach()}

@@ -27,6 +27,7 @@ from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, to_stream
 
 Model: TypeAlias = methods.AimCLR | methods.SkeletonCLR
 Loss: TypeAlias = methods.AimCLRLoss | methods.SkeletonCLRLoss
+Compare: TypeAlias = Callable[[Tensor, tuple[Any, ...]], tuple[Tensor, Loss]]
 Step: TypeAlias = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 
 
@@ -128,27 +129,31 @@ def build_views(args: Namespace, layout: SkeletonLayout, *, extreme: bool = True
     return augment.Views(usual, usual, *([hard] if extreme else []))
 
 
-def embed_and_compare(model: Model, augmented: Sequence[Tensor], *, mine: bool) -> tuple[Tensor, Loss]:
-    """Keys for the bank, and the losses of the batch, of which query, key and perhaps the extreme view come."""
-    if isinstance(model, methods.SkeletonCLR):
-        pair = model.embed(*augmented)
-        return pair.key, model.loss(pair)
-    views = model.embed(*augmented)
-    return views.key, model.loss(views, mine=mine)
+def build_compare(model: Model, views: augment.Views, layout: SkeletonLayout, args: Namespace, epoch: int) -> Compare:
+    """What makes the views of clips, of what was drawn for them, and returns the keys for the bank and the losses."""
+
+    def compare(x: Tensor, drawn: tuple[Any, ...]) -> tuple[Tensor, Loss]:
+        augmented = [to_stream(view, args.stream, layout) for view in views.apply(x, drawn)]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=args.bf16):
+            if isinstance(model, methods.SkeletonCLR):
+                pair = model.embed(*augmented)
+                return pair.key, model.loss(pair)
+            embedded = model.embed(*augmented)
+            return embedded.key, model.loss(embedded, mine=epoch >= args.mine_from)
+
+    return torch.compile(compare, fullgraph=True, dynamic=False) if args.fast else compare
 
 
 def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch: int) -> Step:
     """What is done with a batch from this epoch on, up to the gradients; the terms of the loss stay on the device."""
     layout = clips.layout or NTU_RGBD_25
     views = build_views(args, layout, extreme=args.method == "aimclr" and epoch >= args.extreme_from)
-    compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if args.fast else embed_and_compare
+    compare = build_compare(model, views, layout, args, epoch)
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        # Each view has its own draws; all of them follow from (seed, epoch, step).
-        augmented = [to_stream(view, args.stream, layout) for view in views(x, generator)]
+        drawn = views.sample(x, generator)  # each view has its own draws; all of them follow from (seed, epoch, step)
         model.momentum_update()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=args.bf16):
-            keys, loss = compare(model, augmented, mine=epoch >= args.mine_from)
+        keys, loss = compare(x, drawn)
         loss.total.backward()
         model.enqueue(keys)
         return {name: term.detach() for name, term in loss._asdict().items() if term is not None}

@@ -1,5 +1,7 @@
 """A captured step computes what the plain one does; elsewhere than on CUDA it says so."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,16 +22,18 @@ def train(
     model = AimCLR(encoder, ProjectionHead(16, 8), queue_size=64, momentum=0.9).to("cuda")
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     normal, extreme = augment.normal(), augment.extreme(NTU_RGBD_25)
+    views = augment.Views(normal, normal, extreme)
 
-    def embed_and_compare(augmented: list[Tensor]) -> tuple[Tensor, Tensor]:
-        views = model.embed(*augmented)
-        return views.key, model.loss(views, mine=True).total
+    def embed_and_compare(x: Tensor, drawn: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+        embedded = model.embed(*views.apply(x, drawn))
+        return embedded.key, model.loss(embedded, mine=True).total
 
     compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if compiled else embed_and_compare
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn = views.sample(x, generator)
         model.momentum_update()
-        keys, loss = compare([view(x, generator) for view in (normal, normal, extreme)])
+        keys, loss = compare(x, drawn)
         loss.backward()
         model.enqueue(keys)
         return {"total": loss.detach()}

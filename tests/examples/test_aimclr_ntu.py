@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,19 +126,23 @@ def test_not_a_number_stops_with_the_step_and_keeps_the_last_checkpoint(
 
 @needs_compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [methods.AimCLR, methods.SkeletonCLR])
+@pytest.mark.parametrize("method", ["aimclr", "skeletonclr"])
 def test_what_fast_compiles_is_one_graph_of_the_same_numbers(
-    example: LoadExample, method: type[methods.AimCLR] | type[methods.SkeletonCLR]
+    example: LoadExample, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, encoder = example("aimclr_ntu"), STGCN(NTU_RGBD_25, channels=(4,), strides=(1,), dropout=0.0)
-    model = method(encoder, ProjectionHead(4, 4), queue_size=16).double()
-    clips = torch.randn(3 if method is methods.AimCLR else 2, 4, 3, 6, 25, 1, dtype=torch.float64)
+    kind = methods.AimCLR if method == "aimclr" else methods.SkeletonCLR
+    model = kind(encoder, ProjectionHead(4, 4), queue_size=16).double()
+    args = loop.parse([*QUICK, "--method", method, "--stream", "bone"])
+    views = loop.build_views(args, NTU_RGBD_25, extreme=method == "aimclr")
+    clips = torch.randn(4, 3, 12, 25, 1, dtype=torch.float64)
+    drawn = views.sample(clips, torch.Generator().manual_seed(0))
     torch.compiler.reset()
-    compiled = torch.compile(loop.embed_and_compare, fullgraph=True, dynamic=False, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     found = []
-    for function in (loop.embed_and_compare, compiled):
+    for args.fast in (False, True):
         model.zero_grad()
-        keys, loss = function(model, list(clips), mine=True)
+        keys, loss = loop.build_compare(model, views, NTU_RGBD_25, args, args.mine_from)(clips, drawn)
         loss.total.backward()
         terms = [term.detach() for term in loss if term is not None]
         found.append([keys, *terms, *(parameter.grad for parameter in model.query_parameters())])
