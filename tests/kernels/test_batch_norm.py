@@ -85,6 +85,17 @@ def test_agrees_with_torch(shape: Shape, add: bool, relu: bool) -> None:
     assert_like_torch(features(shape), residual, a_norm(shape[1]), relu=relu, tolerance=1e-5)
 
 
+def test_batches_are_counted_where_somebody_counts() -> None:
+    norm = a_norm(3)
+    for _ in range(3):
+        fused(norm, features((2, 3, 4, 5)), 0.0, None, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
+    assert norm.get_buffer("num_batches_tracked").item() == 3
+    norm.num_batches_tracked = None
+    before = norm.get_buffer("running_mean").clone()
+    fused(norm, features((2, 3, 4, 5)), 0.0, None, relu=True)  # type: ignore[arg-type]  # statistics are tracked here
+    assert not torch.equal(norm.get_buffer("running_mean"), before)
+
+
 @pytest.mark.parametrize("mean", [-1000.0, 100.0])
 def test_channels_far_from_zero(mean: float) -> None:
     assert_like_torch(features((2, 8, 13, 25), mean=mean), None, a_norm(8), relu=True, tolerance=1e-3)
@@ -272,8 +283,8 @@ def test_operators_keep_torchs_rules() -> None:
     per_channel = [torch.rand(4, device=DEVICE) for _ in range(4)]
     weight, bias = (value.requires_grad_() for value in per_channel[2:])
     seed = torch.tensor([3], device=DEVICE)
-    for left_out in (None, torch.rand(4, device=DEVICE)):
-        torch.library.opcheck(statistics_operator, (x.detach(), *per_channel[:2], left_out, 0.1, 1e-5))
+    for left_out, batches in ((None, torch.tensor(3, device=DEVICE)), (torch.rand(4, device=DEVICE), None)):
+        torch.library.opcheck(statistics_operator, (x.detach(), *per_channel[:2], batches, left_out, 0.1, 1e-5))
     for residual in (None, features((2, 4, 3, 5))):
         left_out = None if residual is None else torch.rand(4, device=DEVICE, requires_grad=True)
         inputs = x, *per_channel[:2], weight, bias, residual, left_out, seed, 0.25, residual is None
@@ -287,8 +298,9 @@ from triton.compiler import ASTSource
 from skelcontrast.kernels import _batch_norm as kernels
 
 FEATURES = {"x", "y", "upstream", "residual", "of_residual", "grad_x"}
-NUMBERS = {"R": "i32", "C": "i32", "parts": "i32", "momentum": "fp32", "eps": "fp32", "seed": "*i64"}
-options = {"BM": 32, "CB": 64, "PB": 64, "DROP": 32768, "ADD": True, "RELU": True, "BIAS": True}
+NUMBERS = {"R": "i32", "C": "i32", "parts": "i32", "momentum": "fp32", "eps": "fp32"}
+NUMBERS |= {"seed": "*i64", "batches": "*i64"}
+options = {"BM": 32, "CB": 64, "PB": 64, "DROP": 32768, "ADD": True, "RELU": True, "BIAS": True, "COUNT": True}
 names = "batch_statistics", "finish_statistics", "normalize", "gradient_sums", "finish_sums", "gradient_features"
 for name in names:
     kernel = getattr(kernels, name)

@@ -28,11 +28,17 @@ class Behind(NamedTuple):
 
 
 def triton_statistics(
-    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
+    x: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    batches: Tensor | None,
+    left_out: Tensor | None,
+    momentum: float,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and inverse standard deviation of every channel, float32, and move the running statistics.
+    """Return mean and inverse standard deviation of every channel, float32; move the running ones and count the batch.
 
-    The latter are those of the features with the bias that was left out of them.
+    Running statistics are those of the features with the bias that was left out of them.
     """
     rows, channels = _sizes(x)
     mean, inverse = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
@@ -40,8 +46,10 @@ def triton_statistics(
         sums, grid, tile = _summed(x, 8192)
         batch_statistics[grid](x, sums, rows, channels, **tile)
         finish, options = _finish(sums)
-        options["BIAS"] = left_out is not None
-        moved = running_mean, running_variance, mean if left_out is None else left_out
+        options |= {"COUNT": batches is not None, "BIAS": left_out is not None}
+        # What is not there is never read or written.
+        more = (mean if batches is None else batches, mean if left_out is None else left_out)
+        moved = running_mean, running_variance, *more
         finish_statistics[finish](x, sums, mean, inverse, *moved, len(sums), rows, channels, momentum, eps, **options)
     return mean, inverse
 

@@ -82,10 +82,9 @@ def fused(
     norm: _Tracking, x: Tensor, p: float, residual: Tensor | None, *, relu: bool, left_out: Tensor | None = None
 ) -> Tensor:
     """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    moved = norm.running_mean, norm.running_var, None if left_out is None else left_out.detach()
-    statistics = batch_statistics(x.detach(), *moved, norm.momentum, norm.eps)
+    moved = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    bias = None if left_out is None else left_out.detach()
+    statistics = batch_statistics(x.detach(), *moved, bias, norm.momentum, norm.eps)
     seed = torch.randint(2**31, (1,), device=x.device) if p else torch.empty(1, dtype=torch.int64, device=x.device)
     return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, left_out, seed, p, relu)
 

@@ -11,35 +11,53 @@ _Five: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def _statistics(
-    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
+    x: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    batches: Tensor | None,
+    left_out: Tensor | None,
+    momentum: float,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
     from skelcontrast.kernels.batch_norm import triton_statistics
 
-    return triton_statistics(x, running_mean, running_variance, left_out, momentum, eps)
+    return triton_statistics(x, running_mean, running_variance, batches, left_out, momentum, eps)
 
 
 statistics_operator = torch.library.custom_op(
-    "skelcontrast::batch_statistics", _statistics, mutates_args=("running_mean", "running_variance")
+    "skelcontrast::batch_statistics", _statistics, mutates_args=("running_mean", "running_variance", "batches")
 )
 
 
 @statistics_operator.register_fake
 def _(
-    x: Tensor, _mean: Tensor, _variance: Tensor, _left_out: Tensor | None, _momentum: float, _eps: float
+    x: Tensor,
+    _mean: Tensor,
+    _variance: Tensor,
+    _batches: Tensor | None,
+    _left_out: Tensor | None,
+    _momentum: float,
+    _eps: float,
 ) -> tuple[Tensor, Tensor]:
     mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
     return mean, inverse
 
 
 def batch_statistics(
-    x: Tensor, running_mean: Tensor, running_variance: Tensor, left_out: Tensor | None, momentum: float, eps: float
+    x: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    batches: Tensor | None,
+    left_out: Tensor | None,
+    momentum: float,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
     """Return mean and inverse standard deviation (C,) of x (N, C, T, V), channels-last; move the running statistics.
 
-    The latter are those of x with a bias (C,) that was left out of it.
+    The latter are those of x with a bias (C,) that was left out of it. `batches` (int64, no axes) counts their moves.
     """
     by = statistics_operator if torch.compiler.is_compiling() else _statistics
-    mean, inverse = by(x, running_mean, running_variance, left_out, momentum, eps)
+    mean, inverse = by(x, running_mean, running_variance, batches, left_out, momentum, eps)
     return mean, inverse
 
 
