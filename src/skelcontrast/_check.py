@@ -50,10 +50,11 @@ def shape(
         hint: A sentence on the likely cause.
         **sizes: Sizes that axes must have, by axis name.
     """
-    names = axes.split()
-    given = tuple(value.shape)
-    matches = len(given) == len(names) and all(sizes.get(a, size) == size for a, size in zip(names, given, strict=True))
-    if not matches:
+    names, given = axes.split(), tuple(value.shape)
+    fits = len(given) == len(names)
+    for axis, size in zip(names, given, strict=False):
+        fits = fits and sizes.get(axis, size) == size
+    if not fits:
         wanted = f"({', '.join(str(sizes.get(axis, axis)) for axis in names)}{',' if len(names) == 1 else ''})"
         fail(owner, name, f"have shape {wanted}{' ' + why if why else ''}", show(given), hint=hint)
     return value

@@ -1,6 +1,7 @@
 """What is known of CUDA devices, and what stands in the way of Triton's kernels there."""
 
 import os
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,9 +14,16 @@ ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
 
 def capability(device: torch.device) -> tuple[int, int]:
     """Return the compute capability of a CUDA device."""
+    return _ask_capability(device) if torch.compiler.is_compiling() else _capability(device)
+
+
+def _ask_capability(device: torch.device) -> tuple[int, int]:
     # Of the two calls that tell it, the one that torch.compile takes for a constant.
     properties = torch.cuda.get_device_properties(device)
     return properties.major, properties.minor
+
+
+_capability = lru_cache(_ask_capability)  # it does not change, and to ask takes microseconds
 
 
 def triton_cannot(x: Tensor, dtype: torch.dtype) -> str | None:

@@ -115,7 +115,7 @@ def test_every_key_is_in_one_part(
 ) -> None:
     kernels = importlib.import_module("skelcontrast.kernels.bank_read")
     monkeypatch.setattr(kernels, "capability", lambda device: capability)
-    monkeypatch.setattr(kernels, "multiprocessors", lambda bank: 132)
+    monkeypatch.setattr(kernels, "multiprocessors", lambda device: 132)
     with FakeTensorMode():
         tiles = kernels._lay_out(queries, K, D, torch.empty(K, D, device="cuda"))
     assert (tiles.parts - 1) * tiles.tiles * tiles.keys < K <= tiles.parts * tiles.tiles * tiles.keys

@@ -95,12 +95,12 @@ import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from skelcontrast.kernels import _graph_conv as kernels, _graph_conv_gradients as gradients
-from skelcontrast.kernels.graph_conv import _Tile
+from skelcontrast.kernels.graph_conv import _Case, _Tile
 
 POINTERS = {"x", "weight", "bias", "adjacency", "y", "upstream", "grad_x"}
 SUMS = {"grad_graph", "grad_maps", "grad_bias", "grad_reach", "sums", "of_graph", "of_maps", "of_bias"}
-x = torch.empty(1, 16, 1, 25, dtype=torch.bfloat16)
-options = {**_Tile.backward(torch.empty(3, 16, 16), x, "tf32")._asdict(), "STEPS": 1, "DOT": "tf32"}
+case = _Case((1, 16, 1, 25), (3, 16, 16), 2, "tf32", torch.device("cpu"))
+options = {**_Tile.backward(case)._asdict(), "STEPS": 1, "DOT": "tf32"}
 options |= {"INNER": 1, "OUTER": 1, "PB": 64, "WB": 8}
 launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}
 for kernel in (kernels.forward, gradients.backward_features, gradients.backward_maps, gradients.add_up):

@@ -190,10 +190,9 @@ def build(kernel, tile, band):
     source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=launch).metadata.shared
 
-x = torch.empty(1, 32, 1, 25, dtype=torch.bfloat16)
-tile = _Tile.of(x, 32, 32, 2)
+tile = _Tile.of(2, 32, 32, 2)
 print(build(convolve, tile, _Band.backward(9, 2, tile.J)))
-tile = _Tile.of_sums(x, 32, 32)
+tile = _Tile.of_sums(2, 32, 32)
 for kernel in (backward_weight, add_taps):
     print(build(kernel, tile, _Band.forward(9, 2, tile.J)))
 """

@@ -9,12 +9,13 @@ from torch import Tensor
 
 def on_device_of(x: Tensor) -> AbstractContextManager[object]:
     """Return a context in which kernels are launched on the device of `x`."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+    elsewhere = x.is_cuda and x.get_device() != torch.cuda.current_device()
+    return torch.cuda.device(x.device) if elsewhere else nullcontext()
 
 
-def multiprocessors(x: Tensor) -> int:
-    """Return how many multiprocessors the device of `x` has; 2 for the interpreter, where work is shared too."""
-    return _multiprocessors(x.device) if x.is_cuda else 2
+def multiprocessors(device: torch.device) -> int:
+    """Return how many multiprocessors a device has; 2 for the interpreter, where work is shared too."""
+    return _multiprocessors(device) if device.type == "cuda" else 2
 
 
 def tf32_in_products() -> bool:

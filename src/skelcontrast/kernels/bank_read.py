@@ -126,7 +126,7 @@ def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
     else:
         rows, keys, warps, per_multiprocessor = (64, 64, 4, 2) if tf32 else (32, 64, 8, 2)
     rows, keys = max(16, rows // narrower), max(16, keys // narrower)
-    programs = per_multiprocessor * multiprocessors(bank)
+    programs = per_multiprocessor * multiprocessors(bank.device)
     parts = max(1, min(programs // ceil_div(R, rows), _PARTS_BY_D // width, ceil_div(K, keys)))
     tiles = ceil_div(ceil_div(K, keys), parts)
     precision = "tf32" if tf32 else "tf32x3"

@@ -1,5 +1,7 @@
 """Batch norm for CUDA, and what follows it in a block: dropout, residual and ReLU in the same pass."""
 
+import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -40,17 +42,17 @@ def triton_statistics(
 
     Running statistics are those of the features with the bias that was left out of them.
     """
-    rows, channels = _sizes(x)
-    mean, inverse = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    plan = _plan(x.shape, 8192, x.device)
+    rows, channels, parts = plan.rows, plan.channels, plan.parts
+    sums, mean, inverse = _unset(x, parts, 2 * channels), _unset(x, channels), _unset(x, channels)
+    # What is not there is never read or written.
+    moved = running_mean, running_variance, mean if batches is None else batches, mean if left_out is None else left_out
+    there = {"COUNT": batches is not None, "BIAS": left_out is not None}
     with on_device_of(x):
-        sums, grid, tile = _summed(x, 8192)
-        batch_statistics[grid](x, sums, rows, channels, **tile)
-        finish, options = _finish(sums)
-        options |= {"COUNT": batches is not None, "BIAS": left_out is not None}
-        # What is not there is never read or written.
-        more = (mean if batches is None else batches, mean if left_out is None else left_out)
-        moved = running_mean, running_variance, *more
-        finish_statistics[finish](x, sums, mean, inverse, *moved, len(sums), rows, channels, momentum, eps, **options)
+        batch_statistics[plan.summed](x, sums, rows, channels, **plan.summed_tile)
+        finish_statistics[plan.finish](
+            x, sums, mean, inverse, *moved, parts, rows, channels, momentum, eps, **plan.finish_tile, **there
+        )
     return mean, inverse
 
 
@@ -66,10 +68,9 @@ def triton_normalize(
 ) -> Tensor:
     """Return ``relu(residual + dropout(weight * (x - mean) * inverse + bias))``; features are channels-last."""
     out = torch.empty_like(x)
-    rows, channels = _sizes(x)
-    grid, tile = _single(x)
+    plan = _plan(x.shape, 8192, x.device)
     with on_device_of(x):
-        normalize[grid](
+        normalize[plan.single](
             x,
             mean,
             inverse,
@@ -78,9 +79,9 @@ def triton_normalize(
             x if residual is None else residual,
             seed,
             out,
-            rows,
-            channels,
-            **tile,
+            plan.rows,
+            plan.channels,
+            **plan.single_tile,
             **behind.options(add=residual is not None),
         )
     return out
@@ -104,14 +105,14 @@ def triton_gradients(
 
     The last two are empty where there is no such thing.
     """
-    rows, channels = _sizes(x)
+    plan = _plan(x.shape, 4096 if behind.dropout else 8192, x.device)  # dropout's draws take registers
+    rows, channels, parts = plan.rows, plan.channels, plan.parts
     grad_x, of_residual = torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
-    of_weight, of_bias = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    sums, of_weight, of_bias = _unset(x, parts, 2 * channels), _unset(x, channels), _unset(x, channels)
     of_left_out = x.new_empty(0) if left_out is None else torch.empty_like(left_out)
     behinds = behind.options(add=with_residual)
     with on_device_of(x):
-        sums, grid, tile = _summed(x, 4096 if behind.dropout else 8192)  # whose draws take registers
-        gradient_sums[grid](
+        gradient_sums[plan.summed](
             upstream,
             x,
             out,
@@ -124,14 +125,13 @@ def triton_gradients(
             sums,
             rows,
             channels,
-            **tile,
+            **plan.summed_tile,
             **behinds,
         )
-        finish, options = _finish(sums)
-        options["BIAS"] = left_out is not None
-        finish_sums[finish](sums, of_bias, of_weight, of_left_out, len(sums), channels, **options)
-        grid, tile = _single(x)
-        gradient_features[grid](
+        finish_sums[plan.finish](
+            sums, of_bias, of_weight, of_left_out, parts, channels, **plan.finish_tile, BIAS=left_out is not None
+        )
+        gradient_features[plan.single](
             of_residual if with_residual else upstream,
             x,
             mean,
@@ -144,46 +144,56 @@ def triton_gradients(
             grad_x,
             rows,
             channels,
-            **tile,
+            **plan.single_tile,
             **behinds,
         )
     return grad_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), of_residual, of_left_out
 
 
-# Tiles are those that were fastest on an H200, where the compiler reports no spilled registers.
+class _Plan(NamedTuple):
+    """How the kernels are launched on features (N, C, T, V)."""
+
+    rows: int
+    channels: int
+    parts: int
+    """Programs that sum over tiles, a row of sums each."""
+    single: tuple[int, int]
+    """Grid where every tile has a program of its own."""
+    single_tile: dict[str, int]
+    summed: tuple[int, int]
+    """Grid where programs sum over tiles."""
+    summed_tile: dict[str, int]
+    finish: tuple[int]
+    """Grid where parts are added up, all at once."""
+    finish_tile: dict[str, int]
 
 
-def _sizes(x: Tensor) -> tuple[int, int]:
-    """Return rows and channels of features (N, C, T, V)."""
-    return x.numel() // x.shape[1], x.shape[1]
+@lru_cache(maxsize=1024)
+def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
+    """Lay out tiles: where programs sum over them, of so many elements, and two programs for every multiprocessor.
 
-
-def _channels(x: Tensor) -> int:
-    """Return how many channels a tile has: those of a draw of dropout at least, and 256 at most."""
-    return min(max(8, power_of_two(x.shape[1])), 256)
-
-
-def _single(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
-    """Return grid and tile where every tile has a program of its own."""
-    rows, channels = _sizes(x)
-    block = _channels(x)
-    tile = {"BM": 4096 // block, "CB": block}
-    return (ceil_div(rows, tile["BM"]), ceil_div(channels, block)), tile
-
-
-def _summed(x: Tensor, elements: int) -> tuple[Tensor, tuple[int, int], dict[str, int]]:
-    """Return room for sums, and grid and tile where programs sum over tiles: two for every multiprocessor."""
-    rows, channels = _sizes(x)
-    block = _channels(x)
-    tile = {"BM": elements // block, "CB": block}
+    Those that were fastest on an H200, where the compiler reports no spilled registers.
+    """
+    rows, channels = math.prod(shape) // shape[1], shape[1]
+    block = min(max(8, power_of_two(channels)), 256)  # a draw of dropout is for 8 channels
     columns = ceil_div(channels, block)
-    parts = max(1, min(2 * multiprocessors(x) // columns, ceil_div(rows, tile["BM"])))
-    return x.new_empty(parts, 2 * channels, dtype=torch.float32), (parts, columns), tile
+    alone, summed = 4096 // block, elements // block
+    parts = max(1, min(2 * multiprocessors(device) // columns, ceil_div(rows, summed)))
+    parts_up = power_of_two(parts)
+    finished = max(4, 2048 // parts_up)
+    return _Plan(
+        rows,
+        channels,
+        parts,
+        (ceil_div(rows, alone), columns),
+        {"BM": alone, "CB": block},
+        (parts, columns),
+        {"BM": summed, "CB": block},
+        (ceil_div(channels, finished),),
+        {"PB": parts_up, "CB": finished},
+    )
 
 
-def _finish(sums: Tensor) -> tuple[tuple[int], dict[str, int]]:
-    """Return grid and tile where parts are added up, all at once."""
-    parts, channels = sums.shape[0], sums.shape[1] // 2
-    rows = power_of_two(parts)
-    tile = {"PB": rows, "CB": max(4, 2048 // rows)}
-    return (ceil_div(channels, tile["CB"]),), tile
+def _unset(x: Tensor, *sizes: int) -> Tensor:
+    """Return unset numbers in float32, where `x` is."""
+    return torch.empty(sizes, dtype=torch.float32, device=x.device)

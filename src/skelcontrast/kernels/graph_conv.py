@@ -1,5 +1,6 @@
 """Graph convolution for CUDA: gathered, projected and shifted in one kernel, and the same backwards."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,29 @@ from skelcontrast._cuda import ROOMY, capability
 from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
 from skelcontrast.kernels._graph_conv import forward
 from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
+
+
+class _Case(NamedTuple):
+    """All that decides how a layer is computed."""
+
+    shape: tuple[int, ...]
+    """Features: N, C_in, T, V."""
+    maps: tuple[int, ...]
+    """P, C_out, C_in."""
+    width: int
+    """Bytes of a feature."""
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor) -> "_Case":
+        """Return the case of features and channel maps."""
+        return cls(x.shape, weight.shape, x.element_size(), precision_of(x), x.device)
+
+    @property
+    def roomy(self) -> bool:
+        """Whether a multiprocessor has more shared memory than most."""
+        return self.device.type != "cuda" or capability(self.device) in ROOMY
 
 
 class _Tile(NamedTuple):
@@ -26,43 +50,65 @@ class _Tile(NamedTuple):
     num_stages: int = 3
 
     @classmethod
-    def forward(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
+    def forward(cls, case: _Case) -> "_Tile":
         """Choose the tile of a layer. Narrow numbers leave it more room than its gradients have."""
-        tile = cls.backward(weight, x, precision)
-        if x.element_size() > 2:
+        tile = cls.backward(case)
+        if case.width > 2:
             return tile
-        roomy = not x.is_cuda or capability(x.device) in ROOMY
-        if roomy and weight.shape[2] >= 64 and tile.VP * tile.PP <= 128:
+        if case.roomy and case.maps[2] >= 64 and tile.VP * tile.PP <= 128:
             return tile._replace(CB=64, BB=2)
         return tile._replace(BB=64 // tile.CB)
 
     @classmethod
-    def backward(cls, weight: Tensor, x: Tensor, precision: str) -> "_Tile":
+    def backward(cls, case: _Case) -> "_Tile":
         """Choose the tile of a layer's gradients: 32 to 128 rows of features, so many channels as registers hold."""
-        partitions, out_channels, in_channels = weight.shape
-        joints, partitions = padded(x.shape[3]), power_of_two(partitions)
+        partitions, out_channels, in_channels = case.maps
+        joints, partitions = padded(case.shape[3]), power_of_two(partitions)
         most, inner, outer = 8192 // (joints * partitions), padded(in_channels), padded(out_channels)
-        if x.element_size() <= 2:
+        if case.width <= 2:
             inner, outer = max(16, min(inner, 32, most)), min(outer, 64)
-            fits = in_channels <= inner or not x.is_cuda or capability(x.device) in ROOMY
-            return cls(joints, partitions, inner, outer, (128 if outer == 16 else 64) // inner, 4, 3 if fits else 2)
-        if precision == "tf32" and min(inner, outer, most) >= 64:
+            stages = 3 if in_channels <= inner or case.roomy else 2
+            return cls(joints, partitions, inner, outer, (128 if outer == 16 else 64) // inner, 4, stages)
+        if case.precision == "tf32" and min(inner, outer, most) >= 64:
             return cls(joints, partitions, 64, 64, 1, num_stages=2)
         inner, outer = max(16, min(inner, 32, most)), min(outer, 32)
-        return cls(joints, partitions, inner, outer, 32 // inner, num_stages=3 if precision == "tf32" else 2)
+        return cls(joints, partitions, inner, outer, 32 // inner, num_stages=3 if case.precision == "tf32" else 2)
+
+
+class _Plan(NamedTuple):
+    """How the kernels of a layer are launched."""
+
+    inner: int
+    """Blocks of channels in."""
+    outer: int
+    """Blocks of channels out."""
+    programs: int
+    """Programs that share the frames, for each block."""
+    sizes: tuple[int, ...]
+    """What the kernels are told of the layer."""
+    options: dict[str, int | str]
+
+
+@lru_cache(maxsize=1024)
+def _plan(case: _Case, *, gradients: bool) -> _Plan:
+    """Lay out a layer or its gradients: with as many programs for each block, two for every multiprocessor."""
+    tile = _Tile.backward(case) if gradients else _Tile.forward(case)
+    samples, in_channels, frames, joints = case.shape
+    partitions, out_channels, _ = case.maps
+    inner, outer = ceil_div(in_channels, tile.CB), ceil_div(out_channels, tile.OB)
+    most = ceil_div(2 * multiprocessors(case.device), inner if gradients else outer)
+    programs = max(1, min(most, ceil_div(samples * frames, tile.BB)))
+    sizes = samples * frames, frames, joints, in_channels, out_channels, partitions
+    return _Plan(inner, outer, programs, sizes, {**tile._asdict(), "DOT": case.precision})
 
 
 def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
     """Write into `out` what `graph_conv` returns."""
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    precision = precision_of(x)
-    tile = _Tile.forward(weight, x, precision)
-    options = {**tile._asdict(), "DOT": precision}
-    inner, outer = _blocks(weight, tile)
-    grid = (_programs(x, tile, outer), outer)
+    inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=False)
     with on_device_of(x):
-        forward[grid](
-            x, *x.stride(), weight, bias, adjacency, out, *out.stride(), *_sizes(x, weight), STEPS=inner, **options
+        forward[programs, outer](
+            x, *x.stride(), weight, bias, adjacency, out, *out.stride(), *sizes, STEPS=inner, **options
         )
 
 
@@ -71,15 +117,12 @@ def triton_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    precision = precision_of(x)
-    tile = _Tile.backward(weight, x, precision)
-    options = {**tile._asdict(), "DOT": precision}
-    inner, outer = _blocks(weight, tile)
-    above, features, sizes = (upstream, *upstream.stride()), (x, *x.stride()), _sizes(x, weight)
-    programs = _programs(x, tile, inner)
+    inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=True)
+    above, features = (upstream, *upstream.stride()), (x, *x.stride())
     # A row of sums per program, as `add_up` reads it.
-    reach = outer * adjacency[:, 0].numel()
-    widths = [inner * adjacency.numel(), weight.numel(), bias.numel(), reach]
+    joints, partitions = sizes[2], sizes[5]
+    of_each = adjacency.numel(), weight.numel(), bias.numel()
+    widths = [inner * of_each[0], *of_each[1:], outer * partitions * joints]
     width = sum(widths)
     sums = x.new_empty(programs, width, dtype=torch.float32)
     of_graph, *of_maps_and_bias = sums.split(widths, dim=1)
@@ -103,24 +146,7 @@ def triton_gradients(
         )
         rows = power_of_two(programs)
         columns = max(8, 4096 // rows)
-        grid = (ceil_div(sum(gradient.numel() for gradient in gradients), columns),)
+        grid = (ceil_div(sum(of_each), columns),)
         add_up[grid](sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=rows, WB=columns)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
-
-
-def _blocks(weight: Tensor, tile: _Tile) -> tuple[int, int]:
-    """Return how many blocks of channels there are in and out."""
-    return ceil_div(weight.shape[2], tile.CB), ceil_div(weight.shape[1], tile.OB)
-
-
-def _sizes(x: Tensor, weight: Tensor) -> tuple[int, ...]:
-    samples, in_channels, frames, joints = x.shape
-    partitions, out_channels, _ = weight.shape
-    return samples * frames, frames, joints, in_channels, out_channels, partitions
-
-
-def _programs(x: Tensor, tile: _Tile, others: int) -> int:
-    """Return how many programs share the frames: with as many `others` each, two for every multiprocessor."""
-    tiles = ceil_div(x.shape[0] * x.shape[2], tile.BB)
-    return max(1, min(ceil_div(2 * multiprocessors(x), others), tiles))

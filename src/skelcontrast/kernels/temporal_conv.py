@@ -1,5 +1,6 @@
 """Convolution over frames for CUDA: a block of frames at a time, in and out, and the same backwards."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -25,9 +26,12 @@ class _Tile(NamedTuple):
     num_stages: int = 3
 
     @classmethod
-    def of(cls, x: Tensor, fan_in: int, fan_out: int, multiple: int) -> "_Tile":
-        """Choose the tile of a convolution: 64 features out, or near it, and a `multiple` of frames out."""
-        narrow = x.element_size() <= 2
+    def of(cls, width: int, fan_in: int, fan_out: int, multiple: int) -> "_Tile":
+        """Choose the tile of a convolution: 64 features out, or near it, and a `multiple` of frames out.
+
+        Features have a width in bytes.
+        """
+        narrow = width <= 2
         frames, padded, inner, outer = _widths(64 if narrow else 32, fan_in, fan_out, multiple)
         if narrow and outer == 16:
             return cls(frames, padded, 64 // inner, inner, outer, 128, num_stages=1)
@@ -38,16 +42,16 @@ class _Tile(NamedTuple):
         return cls(frames, padded, 1, inner, outer, 64)
 
     @classmethod
-    def of_sums(cls, x: Tensor, fan_in: int, fan_out: int) -> "_Tile":
+    def of_sums(cls, width: int, fan_in: int, fan_out: int) -> "_Tile":
         """Choose the tile of the gradient in the weight: 64 x 64 sums."""
-        rows, stages = (64, 3) if x.element_size() <= 2 else (32, 1)
+        rows, stages = (64, 3) if width <= 2 else (32, 1)
         frames, padded, inner, outer = _widths(64, fan_in, fan_out, 1)
         return cls(frames, padded, 64 // inner, inner, outer, rows, num_stages=stages)
 
-    def programs(self, x: Tensor) -> int:
+    def programs(self, width: int, device: torch.device) -> int:
         """Return how many programs sum over frames."""
         narrow = {16: 2, 32: 4, 64: 6}  # of how many each multiprocessor gets, by channels
-        return (narrow[self.OB] if x.element_size() <= 2 else 4) * multiprocessors(x)
+        return (narrow[self.OB] if width <= 2 else 4) * multiprocessors(device)
 
 
 class _Band(NamedTuple):
@@ -73,49 +77,95 @@ class _Band(NamedTuple):
         return cls(last - first + 1, frames // stride, first, pad - stride * first, -stride, 1)
 
 
+class _Case(NamedTuple):
+    """All that decides how features are convolved, from one shape (N, channels, frames, V) to another."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    length: int
+    stride: int
+    width: int
+    """Bytes of a feature."""
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, x: Tensor, out: Tensor, length: int, stride: int) -> "_Case":
+        """Return the case of features before and after."""
+        return cls(x.shape, out.shape, length, stride, x.element_size(), precision_of(x), x.device)
+
+    def options(self, tile: _Tile, band: _Band) -> dict[str, int | str]:
+        """Return what the kernels are told."""
+        channels = {"C": self.before[1], "O": self.after[1]}
+        more = {"L": self.length, "V": self.before[3], "DOT": self.precision}
+        return {**channels, **more, **tile._asdict(), **band._asdict()}
+
+    def sizes(self, tile: _Tile) -> tuple[int, int, int, int]:
+        """Return the numbers of rows, of blocks of frames in a sample, and of frames in and out."""
+        samples, _, frames, joints = self.after
+        blocks = ceil_div(frames, tile.J)
+        return samples * blocks * joints, blocks, self.before[2], frames
+
+
+class _Plan(NamedTuple):
+    """How a kernel is launched."""
+
+    grid: tuple[int, ...]
+    sizes: tuple[int, int, int, int]
+    options: dict[str, int | str]
+
+
+@lru_cache(maxsize=1024)
+def _plan(case: _Case, *, gradient: bool) -> _Plan:
+    """Lay out a convolution, or its gradient in x, which goes from the features after to those before."""
+    fan_in, fan_out = case.before[1], case.after[1]
+    tile = _Tile.of(case.width, fan_in, fan_out, case.stride if gradient else 1)
+    band = (_Band.backward if gradient else _Band.forward)(case.length, case.stride, tile.J)
+    sizes = case.sizes(tile)
+    return _Plan((ceil_div(sizes[0], tile.BM), ceil_div(fan_out, tile.OB)), sizes, case.options(tile, band))
+
+
+@lru_cache(maxsize=1024)
+def _plan_sums(case: _Case) -> tuple[_Plan, int, dict[str, int]]:
+    """Lay out the gradient in the weight: also return the rows of sums, and the tile that adds them up."""
+    fan_in, fan_out = case.before[1], case.after[1]
+    tile = _Tile.of_sums(case.width, fan_in, fan_out)
+    band = _Band.forward(case.length, case.stride, tile.J)
+    sizes = case.sizes(tile)
+    inner, outer = ceil_div(band.F, tile.FB) * ceil_div(fan_in, tile.CB), ceil_div(fan_out, tile.OB)
+    programs = ceil_div(tile.programs(case.width, case.device), inner * outer)
+    programs = max(1, min(programs, ceil_div(sizes[0], tile.BM)))
+    rows = programs * tile.J  # one for each program and frame out of a block
+    rows_up = min(512, power_of_two(rows))
+    adding = {"C": fan_in, "O": fan_out, "L": case.length, "PB": rows_up, "WB": max(8, 4096 // rows_up)}
+    return _Plan((programs, inner, outer), sizes, case.options(tile, band)), rows, adding
+
+
 def triton_temporal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, out: Tensor) -> None:
     """Write into `out` what `temporal_conv` returns; features are channels-last."""
-    fan_out, fan_in, length, _ = weight.shape
-    tile = _Tile.of(x, fan_in, fan_out, 1)
-    taps = _laid_out(weight, x, (2, 0, 1))
-    _convolve(x, taps, None if bias is None else bias.contiguous(), out, tile, _Band.forward(length, stride, tile.J))
+    grid, sizes, options = _plan(_Case.of(x, out, weight.shape[2], stride), gradient=False)
+    taps = _laid_out(weight, x, (2, 0, 1, 3))
+    shift = taps if bias is None else bias.contiguous()
+    with on_device_of(x):
+        convolve[grid](x, taps, shift, out, *sizes, BIAS=bias is not None, **options)
 
 
 def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, grad_x: Tensor) -> tuple[Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight and bias; features are channels-last."""
-    fan_out, fan_in, length, _ = weight.shape
-    tile = _Tile.of(x, fan_out, fan_in, stride)
-    taps = _laid_out(weight, x, (2, 1, 0))
-    _convolve(upstream, taps, None, grad_x, tile, _Band.backward(length, stride, tile.J))
-    tile = _Tile.of_sums(x, fan_in, fan_out)
-    band = _Band.forward(length, stride, tile.J)
-    sizes = _sizes(x, upstream, tile)
-    inner, outer = ceil_div(band.F, tile.FB) * ceil_div(fan_in, tile.CB), ceil_div(fan_out, tile.OB)
-    programs = ceil_div(tile.programs(x), inner * outer)
-    programs = max(1, min(programs, ceil_div(sizes[0], tile.BM)))
-    # A row of sums per program and frame out of a block: of the weight, of the bias.
-    sums = x.new_empty(programs * tile.J, weight.numel() + fan_out, dtype=torch.float32)
+    fan_out, length = weight.shape[0], weight.shape[2]
+    taps = _laid_out(weight, x, (2, 1, 0, 3))
     with on_device_of(x):
-        backward_weight[programs, inner, outer](
-            upstream, x, sums, *sizes, C=fan_in, O=fan_out, L=length, **_options(x, tile, band)
-        )
+        grid, sizes, options = _plan(_Case.of(upstream, grad_x, length, stride), gradient=True)
+        convolve[grid](upstream, taps, taps, grad_x, *sizes, BIAS=False, **options)
+        (grid, sizes, options), rows, adding = _plan_sums(_Case.of(x, upstream, length, stride))
+        # A row of sums: of the weight, of the bias.
+        width = weight.numel() + fan_out
+        sums = torch.empty(rows, width, dtype=torch.float32, device=x.device)
+        backward_weight[grid](upstream, x, sums, *sizes, **options)
         of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
         of_bias = weight.new_empty(fan_out)
-        rows = min(512, power_of_two(len(sums)))
-        columns = max(8, 4096 // rows)
-        grid = (ceil_div(sums.shape[1], columns),)
-        add_taps[grid](sums, of_weight, of_bias, len(sums), C=fan_in, O=fan_out, L=length, PB=rows, WB=columns)
+        add_taps[(ceil_div(width, adding["WB"]),)](sums, of_weight, of_bias, rows, **adding)
     return of_weight, of_bias
-
-
-def _convolve(x: Tensor, taps: Tensor, bias: Tensor | None, out: Tensor, tile: _Tile, band: _Band) -> None:
-    """Write into `out` the features that taps (L, out, in) and a band make of x."""
-    length, fan_out, fan_in = taps.shape
-    sizes = _sizes(x, out, tile)
-    grid = (ceil_div(sizes[0], tile.BM), ceil_div(fan_out, tile.OB))
-    options = {"C": fan_in, "O": fan_out, "L": length, "BIAS": bias is not None, **_options(x, tile, band)}
-    with on_device_of(x):
-        convolve[grid](x, taps, taps if bias is None else bias, out, *sizes, **options)
 
 
 def _widths(width: int, fan_in: int, fan_out: int, multiple: int) -> tuple[int, int, int, int]:
@@ -126,18 +176,6 @@ def _widths(width: int, fan_in: int, fan_out: int, multiple: int) -> tuple[int, 
     return frames, power_of_two(frames), inner, outer
 
 
-def _laid_out(weight: Tensor, x: Tensor, order: tuple[int, int, int]) -> Tensor:
-    """Return the taps of a weight, its axes in that order, as numbers like those of `x`."""
-    taps = weight[..., 0].permute(order)
-    return torch.empty(taps.shape, dtype=x.dtype, device=x.device).copy_(taps)
-
-
-def _sizes(x: Tensor, out: Tensor, tile: _Tile) -> tuple[int, int, int, int]:
-    """Return the numbers of rows, of blocks of frames in a sample, and of frames in and out."""
-    samples, _, frames, joints = out.shape
-    blocks = ceil_div(frames, tile.J)
-    return samples * blocks * joints, blocks, x.shape[2], frames
-
-
-def _options(x: Tensor, tile: _Tile, band: _Band) -> dict[str, int | str]:
-    return {"V": x.shape[3], **tile._asdict(), **band._asdict(), "DOT": precision_of(x)}
+def _laid_out(weight: Tensor, x: Tensor, order: tuple[int, int, int, int]) -> Tensor:
+    """Return a weight with its axes in that order in memory, as numbers like those of `x`."""
+    return weight.permute(order).to(x.dtype, copy=True, memory_format=torch.contiguous_format)

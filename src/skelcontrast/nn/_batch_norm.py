@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from skelcontrast._cuda import capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin
-from skelcontrast.nn.temporal_conv import TemporalConv, temporal_conv
+from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 _KNOWN = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
@@ -45,7 +45,7 @@ def convolved(
     if bias is None or not _is_on_gpu(x) or not norm.training:
         return normalized(norm, conv(x), dropout=dropout, residual=residual, relu=relu)
     if isinstance(conv, TemporalConv):
-        x = temporal_conv(x, conv.weight, stride=conv.stride[0], implementation=conv.implementation)
+        x = convolve_frames(x, conv.weight, None, conv.stride[0], conv.implementation)
     elif isinstance(conv, nn.Conv2d):
         x = conv._conv_forward(x, conv.weight, None)
     return normalized(norm, x, left_out=bias, dropout=dropout, residual=residual, relu=relu)

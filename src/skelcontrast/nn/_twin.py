@@ -50,6 +50,7 @@ class Twin:
         save: Callable[[Context, tuple[Any, ...], Tensor], None],
         gradient: Callable[[Context, Tensor, Gradients], tuple[Tensor | None, ...]],
     ) -> None:
+        self._forward = forward
         self.operator = torch.library.custom_op(name, forward, mutates_args=())
         self.operator.register_fake(fake)
         of = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
@@ -76,6 +77,8 @@ class Twin:
 
     def __call__(self, *inputs: object) -> Tensor:
         """Do the operation."""
-        through = self.operator if torch.compiler.is_compiling() else self._direct.apply
-        out: Tensor = through(*inputs)
-        return out
+        if torch.compiler.is_compiling():
+            through: Callable[..., Tensor] = self.operator
+        else:
+            through = self._direct.apply if torch.is_grad_enabled() else self._forward
+        return through(*inputs)

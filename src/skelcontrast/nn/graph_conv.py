@@ -75,6 +75,17 @@ def graph_conv(
     _check.shape("graph_conv", "x", _check.tensor("graph_conv", "x", x), "N C_in T V", C_in=in_channels, V=joints)
     if bias is not None:
         _check.shape("graph_conv", "bias", bias, "P C_out", P=partitions, C_out=out_channels)
+    return _convolve(x, weight, bias, adjacency, order, implementation)
+
+
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    adjacency: Tensor,
+    order: ContractionOrder,
+    implementation: GraphConvImplementation,
+) -> Tensor:
     order, implementation = choose(x, weight, order, implementation)
     if implementation in ("blocked", "triton"):
         return _fused(
@@ -197,7 +208,7 @@ class GraphConv(nn.Module):
         joints = self.adjacency.shape[-1]
         _check.shape("GraphConv", "x", x, "N C T V", C=self.in_channels, V=joints, why="to match the layer")
         adjacency = self.adjacency if self.edge_importance is None else self.adjacency * self.edge_importance
-        return graph_conv(x, self.weight, self.bias, adjacency, order=self.order, implementation=self.implementation)
+        return _convolve(x, self.weight, self.bias, adjacency, self.order, self.implementation)
 
     def extra_repr(self) -> str:
         """Show sizes, partitions and joints."""

@@ -82,19 +82,26 @@ def temporal_conv(
         _check.fail("temporal_conv", "weight", "span an odd number of frames and one joint", (length, width))
     if bias is not None:
         _check.shape("temporal_conv", "bias", bias, "C_out", C_out=out_channels)
+    return convolve_frames(x, weight, bias, stride, implementation)
+
+
+def convolve_frames(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, implementation: TemporalConvImplementation
+) -> Tensor:
+    """Do what `temporal_conv` does, with what has been checked."""
     if implementation == "triton":
         check_triton("temporal_conv", triton_cannot(x, x.dtype), installed=_HAS_TRITON)
     if implementation == "auto":
         implementation = _fastest(x, weight, stride)
     if implementation == "spectral":
         taps = weight[..., 0].to(x.dtype)
-        shift = taps.new_zeros(out_channels) if bias is None else bias.to(x.dtype)
+        shift = taps.new_zeros(taps.shape[0]) if bias is None else bias.to(x.dtype)
         out: Tensor = spectral_twin(x.contiguous(memory_format=torch.channels_last), taps, shift)
         return out.contiguous(memory_format=memory_format_of(x))
     if implementation == "triton":
         out = temporal_conv_twin(x.to(autocast_dtype(x)), weight, bias, stride)
         return out.contiguous(memory_format=memory_format_of(x))
-    return F.conv2d(x, weight, bias, (stride, 1), (length // 2, 0))
+    return F.conv2d(x, weight, bias, (stride, 1), (weight.shape[2] // 2, 0))
 
 
 def _fastest(x: Tensor, weight: Tensor, stride: int) -> TemporalConvImplementation:
@@ -159,4 +166,6 @@ class TemporalConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
-        return temporal_conv(x, self.weight, self.bias, stride=self.stride[0], implementation=self.implementation)
+        _check.tensor("TemporalConv", "x", x)
+        _check.shape("TemporalConv", "x", x, "N C T V", C=self.in_channels, why="to match the layer")
+        return convolve_frames(x, self.weight, self.bias, self.stride[0], self.implementation)
