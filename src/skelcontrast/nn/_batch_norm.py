@@ -83,9 +83,8 @@ def fused(
 ) -> Tensor:
     """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
     moved = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    bias = None if left_out is None else left_out.detach()
-    statistics = batch_statistics(x.detach(), *moved, bias, norm.momentum, norm.eps)
-    seed = torch.randint(2**31, (1,), device=x.device) if p else torch.empty(1, dtype=torch.int64, device=x.device)
+    statistics = batch_statistics(x, *moved, left_out, norm.momentum, norm.eps)
+    seed = torch.randint(2**31, (1,), device=x.device) if p else statistics[0]  # which is not read then
     return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, left_out, seed, p, relu)
 
 

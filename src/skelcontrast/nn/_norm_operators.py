@@ -56,8 +56,11 @@ def batch_statistics(
 
     The latter are those of x with a bias (C,) that was left out of it. `batches` (int64, no axes) counts their moves.
     """
-    by = statistics_operator if torch.compiler.is_compiling() else _statistics
-    mean, inverse = by(x, running_mean, running_variance, batches, left_out, momentum, eps)
+    moved = running_mean, running_variance, batches
+    if not torch.compiler.is_compiling():
+        return _statistics(x, *moved, left_out, momentum, eps)
+    left_out = None if left_out is None else left_out.detach()
+    mean, inverse = statistics_operator(x.detach(), *moved, left_out, momentum, eps)
     return mean, inverse
 
 

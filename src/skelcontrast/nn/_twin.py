@@ -72,7 +72,11 @@ class Twin:
             return out
 
         once = torch.autograd.function.once_differentiable(direct)
-        methods: dict[str, Callable[..., Any]] = {"forward": ahead, "backward": once}
+
+        def behind(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
+            return once(ctx, upstream) if torch.is_grad_enabled() else direct(ctx, upstream)
+
+        methods: dict[str, Callable[..., Any]] = {"forward": ahead, "backward": behind}
         self._direct: Any = type(name, (torch.autograd.Function,), {of: staticmethod(by) for of, by in methods.items()})
 
     def __call__(self, *inputs: object) -> Tensor:

@@ -89,7 +89,7 @@ class STGCNBlock(nn.Module):
             return None
         # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last memory
         # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
-        kept = x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
+        kept = x if self.stride == 1 else x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
         if isinstance(self.residual, nn.Sequential):
             conv, norm = self.residual
             return convolved(conv, norm, kept, relu=False)
