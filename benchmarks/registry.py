@@ -80,6 +80,14 @@ BENCHMARKS = {
         quick=(*_FEW, "--bodies", "8"),
         only="cpu",
     ),
+    "host": Benchmark(
+        "What the host does for the encoder",
+        "benchmarks.host",
+        _ENCODER,
+        _on_cpu("--threads", "1"),
+        quick=_FEW,
+        needs=("triton",),
+    ),
     "scaling": Benchmark(
         "Growth with K, N, T and V",
         "benchmarks.scaling",
