@@ -1,10 +1,6 @@
 """The Triton twin of the graph convolution: in Triton's interpreter without a GPU, on the device with one."""
 
 import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -88,42 +84,6 @@ def test_module_learns_alike() -> None:
         gradients.append([parameter.grad for parameter in layer.parameters()])
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
-
-
-COMPILE = """
-import torch, triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from skelcontrast.kernels import _graph_conv as kernels, _graph_conv_gradients as gradients
-from skelcontrast.kernels.graph_conv import _Case, _Tile
-
-POINTERS = {"x", "weight", "bias", "adjacency", "y", "upstream", "grad_x"}
-SUMS = {"grad_graph", "grad_maps", "grad_bias", "grad_reach", "sums", "of_graph", "of_maps", "of_bias"}
-case = _Case((1, 16, 1, 25), (3, 16, 16), 2, "tf32", torch.device("cpu"))
-options = {**_Tile.backward(case)._asdict(), "STEPS": 1, "DOT": "tf32"}
-options |= {"INNER": 1, "OUTER": 1, "PB": 64, "WB": 8}
-launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}
-for kernel in (kernels.forward, gradients.backward_features, gradients.backward_maps, gradients.add_up):
-    kinds = {
-        name: "constexpr" if name in options else "*bf16" if name in POINTERS else "*fp32" if name in SUMS else "i32"
-        for name in kernel.arg_names
-    }
-    source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
-    compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options=launch)
-    print(compiled.metadata.shared)
-"""
-
-
-def test_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
-    """The interpreter takes what the compiler does not; so compile, in a process that does not interpret."""
-    hidden = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path), "TRITON_DEFAULT_FP_FUSION": "1"}
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE], check=False, capture_output=True, text=True, env={**os.environ, **hidden}
-    )
-    assert run.returncode == 0, run.stderr
-    shared = [int(line) for line in run.stdout.split()]
-    assert len(shared) == 4
-    assert max(shared) < 99 * 1024  # what the smallest of the devices that know bfloat16 have
 
 
 @pytest.mark.gpu

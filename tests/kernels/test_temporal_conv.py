@@ -1,10 +1,6 @@
 """The Triton twin of the convolution over frames: in Triton's interpreter without a GPU, on the device with one."""
 
 import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -171,43 +167,6 @@ def test_compiles_to_one_graph() -> None:
         *(torch.autograd.grad(call(x).square().sum(), [x, weight]) for call in (compiled, run)), strict=True
     ):
         torch.testing.assert_close(one, two)
-
-
-COMPILE = """
-import torch, triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve
-from skelcontrast.kernels.temporal_conv import _Band, _Tile
-
-def build(kernel, tile, band):
-    options = {**tile._asdict(), **band._asdict(), "V": 25, "C": 32, "O": 32, "L": 9, "BIAS": True, "DOT": "tf32"}
-    options |= {"PB": 512, "WB": 8}
-    launch = {name: options.pop(name) for name in ("num_warps", "num_stages")}
-    pointers = {"x": "*bf16", "weight": "*bf16", "y": "*bf16", "upstream": "*bf16", "bias": "*fp32", "sums": "*fp32"}
-    pointers |= {"of_weight": "*fp32", "of_bias": "*fp32"}
-    kinds = {name: "constexpr" if name in options else pointers.get(name, "i32") for name in kernel.arg_names}
-    source = ASTSource(kernel, kinds, {name: options[name] for name in kinds if name in options})
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=launch).metadata.shared
-
-tile = _Tile.of(2, 32, 32, 2)
-print(build(convolve, tile, _Band.backward(9, 2, tile.J)))
-tile = _Tile.of_sums(2, 32, 32)
-for kernel in (backward_weight, add_taps):
-    print(build(kernel, tile, _Band.forward(9, 2, tile.J)))
-"""
-
-
-def test_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
-    """The interpreter takes what the compiler does not; so compile, in a process that does not interpret."""
-    hidden = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path), "TRITON_DEFAULT_FP_FUSION": "1"}
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE], check=False, capture_output=True, text=True, env={**os.environ, **hidden}
-    )
-    assert run.returncode == 0, run.stderr
-    shared = [int(size) for size in run.stdout.split()]
-    assert len(shared) == 3
-    assert max(shared) < 99 * 1024  # what the smallest of the devices that know bfloat16 have
 
 
 LAYERS = [(16, 50, 1), (32, 50, 2), (32, 25, 1), (64, 25, 2), (64, 13, 1)]  # channels, frames and stride

@@ -48,6 +48,7 @@ def test_on_a_cpu(fan_in: int, fan_out: int, partitions: int, joints: int, expec
         ((9, 0), torch.float32, {}, "triton"),
         ((8, 9), torch.float32, {}, "torch"),
         ((8, 9), torch.bfloat16, {}, "triton"),
+        ((7, 5), torch.bfloat16, {}, "torch"),
         ((9, 0), torch.float64, {}, "torch"),
         ((9, 0), torch.float32, {"joints": 33}, "torch"),
         ((9, 0), torch.float32, {"partitions": 5}, "torch"),

@@ -149,8 +149,10 @@ def _shift(
 def dot(a: tl.tensor, b: tl.tensor, DOT: tl.constexpr) -> tl.tensor:
     """Multiply with float32 sums; with "wide" also in float32, for devices without products of bfloat16."""
     if DOT == "wide":
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    return tl.dot(a, b, input_precision=DOT)
+        product = tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+    else:  # a return above would not keep the compiler from this
+        product = tl.dot(a, b, input_precision=DOT)
+    return product
 
 
 @_jit

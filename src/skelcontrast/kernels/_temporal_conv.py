@@ -82,8 +82,10 @@ def _band(
 def _dot(a: tl.tensor, b: tl.tensor, total: tl.tensor, DOT: tl.constexpr) -> tl.tensor:
     """Add a product to `total`; with "wide" of float32, for devices without products of bfloat16."""
     if DOT == "wide":
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
-    return tl.dot(a, b, total, input_precision=DOT)
+        total = tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
+    else:  # a return above would not keep the compiler from this
+        total = tl.dot(a, b, total, input_precision=DOT)
+    return total
 
 
 @_jit

@@ -75,6 +75,10 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
     if partitions > _TRITON_PARTITIONS or joints > _TRITON_JOINTS:
         most = f"{_TRITON_PARTITIONS} partitions or {_TRITON_JOINTS} joints"
         return f"for more than {most}, here {partitions} and {joints}"
-    if x.is_cuda and is_full_precision(x) and capability(x.device) not in ROOMY:
-        return "for float32 on this device, which has too little shared memory"
+    if not x.is_cuda:
+        return None
+    on = capability(x.device)
+    if on < (8, 0) or (is_full_precision(x) and on not in ROOMY):
+        numbers = "float32" if is_full_precision(x) else "16 bits"
+        return f"for {numbers} on this device, which has too little shared memory"
     return None

@@ -1,0 +1,87 @@
+"""Compile the encoder's kernels for a device that is not here, in a process of its own that does not interpret them.
+
+python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 64
+
+Writes into a file, as JSON, the most bytes of shared memory that a kernel takes in layers of 16 and 64 channels.
+
+A launch compiles and goes no further. What the library asks of the device is answered for that one.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import PropertyMock, patch
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+from skelcontrast._cuda import ROOMY
+from skelcontrast.kernels import batch_norm, graph_conv, temporal_conv  # noqa: F401  made before it is said below
+from skelcontrast.nn import GraphConv, TemporalConv, _batch_norm
+
+
+class Elsewhere:
+    """What Triton asks a driver for before it compiles."""
+
+    def __init__(self, capability: int) -> None:
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_device(self) -> int:
+        """Return its number."""
+        return 0
+
+    def get_current_stream(self, _device: int) -> int:
+        """Return a stream that nothing is put on."""
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        """Return what is compiled for."""
+        return self.target
+
+
+def main(file: Path, capability: int, dtype: torch.dtype, precision: str, widths: Sequence[int]) -> None:
+    triton.runtime.driver.set_active(Elsewhere(capability))
+    compile_and_launch, shared = JITFunction.run, dict[str, int]()
+
+    def run(kernel: Any, *args: Any, **options: Any) -> None:
+        compiled = compile_and_launch(kernel, *args, **{**options, "warmup": True})
+        name = kernel.fn.__name__
+        shared[name] = max(shared.get(name, 0), compiled.metadata.shared)
+
+    roomy = divmod(capability, 10) in ROOMY
+    with (
+        patch.object(JITFunction, "run", run),
+        patch.object(graph_conv._Case, "roomy", PropertyMock(return_value=roomy)),
+        patch.object(graph_conv, "precision_of", lambda _: precision),
+        patch.object(temporal_conv, "precision_of", lambda _: precision),
+        patch.object(_batch_norm, "_is_on_gpu", lambda _: True),
+        patch.dict(os.environ, TRITON_INTERPRET="1"),  # lets the library give tensors of a CPU to its kernels
+    ):
+        for channels in widths:
+            graph = GraphConv(channels, channels, torch.ones(3, 25, 25), implementation="triton")
+            frames = TemporalConv(channels, channels, stride=2, implementation="triton")
+            made = _batch_norm.normalized(
+                torch.nn.BatchNorm2d(channels),
+                graph(features(channels, dtype)),
+                left_out=torch.zeros(channels, requires_grad=True),
+                dropout=torch.nn.Dropout(),
+                residual=features(channels, dtype),
+            )
+            frames(made).float().sum().backward()
+    file.write_text(json.dumps(shared), encoding="utf-8")
+
+
+def features(channels: int, dtype: torch.dtype) -> torch.Tensor:
+    """Draw features."""
+    x = torch.randn(2, channels, 50, 25, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    return x.requires_grad_()
+
+
+if __name__ == "__main__":
+    where, number, name, products, *wide = sys.argv[1:]
+    main(Path(where), int(number), getattr(torch, name), products, [int(channels) for channels in wide])
