@@ -124,6 +124,17 @@ def test_every_key_is_in_one_part(
     assert -(-queries // tiles.rows) * tiles.parts <= max(2 * 132, -(-queries // tiles.rows))
 
 
+def test_tiles_of_tf32_are_for_devices_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = importlib.import_module("skelcontrast.kernels.bank_read")
+    monkeypatch.setattr(kernels, "tf32_in_products", lambda: True)
+    monkeypatch.setattr(kernels, "multiprocessors", lambda device: 40)
+    for capability, precision in (((7, 5), "tf32x3"), ((8, 6), "tf32")):
+        monkeypatch.setattr(kernels, "capability", lambda device, has=capability: has)
+        with FakeTensorMode():
+            tiles = kernels._lay_out(384, 32768, 128, torch.empty(32768, 128, device="cuda"))
+        assert tiles.precision == precision
+
+
 COMPILE = """
 import sys, triton
 from triton.backends.compiler import GPUTarget

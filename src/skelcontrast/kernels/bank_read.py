@@ -120,8 +120,9 @@ def _lay_out(R: int, K: int, D: int, bank: Tensor) -> _Tiles:
     """
     width = padded(D)
     narrower = max(1, width // 128)
-    tf32 = tf32_in_products()
-    if bank.is_cuda and capability(bank.device) == (9, 0) and R > 64:
+    on = capability(bank.device) if bank.is_cuda else (8, 0)
+    tf32 = tf32_in_products() and on >= (8, 0)  # devices before that do not have it, nor the room for its tiles
+    if on == (9, 0) and R > 64:
         rows, keys, warps, per_multiprocessor = 128, 64, 8, 1
     else:
         rows, keys, warps, per_multiprocessor = (64, 64, 4, 2) if tf32 else (32, 64, 8, 2)
