@@ -23,8 +23,8 @@ KERNELS = {
         # that a device has which knows bfloat16.
         (("80", "float32", "tf32", "16", "64"), 160),
         (("86", "bfloat16", "tf32", "16", "64"), 99),
-        # Without products of bfloat16; "auto" takes no kernel of the encoder there.
-        (("75", "bfloat16", "wide", "16"), None),
+        # As for bfloat16 on a device without products of it; "auto" takes no kernel of the encoder there.
+        (("75", "float16", "wide", "16"), None),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
 )
