@@ -1,16 +1,14 @@
 """Compile the encoder's kernels for a device that is not here, in a process of its own that does not interpret them.
 
-python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 64
+python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 25
 
-Writes into a file, as JSON, the most bytes of shared memory that a kernel takes in layers of 16 and 64 channels.
-
+Writes into a file, as JSON, the bytes of shared memory that each kernel takes in layers of 16 channels and 25 joints.
 A launch compiles and goes no further. What the library asks of the device is answered for that one.
 """
 
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import PropertyMock, patch
@@ -44,7 +42,7 @@ class Elsewhere:
         return self.target
 
 
-def main(file: Path, capability: int, dtype: torch.dtype, precision: str, widths: Sequence[int]) -> None:
+def main(file: Path, capability: int, dtype: torch.dtype, precision: str, channels: int, joints: int) -> None:
     triton.runtime.driver.set_active(Elsewhere(capability))
     compile_and_launch, shared = JITFunction.run, dict[str, int]()
 
@@ -62,26 +60,25 @@ def main(file: Path, capability: int, dtype: torch.dtype, precision: str, widths
         patch.object(_batch_norm, "_is_on_gpu", lambda _: True),
         patch.dict(os.environ, TRITON_INTERPRET="1"),  # lets the library give tensors of a CPU to its kernels
     ):
-        for channels in widths:
-            graph = GraphConv(channels, channels, torch.ones(3, 25, 25), implementation="triton")
-            frames = TemporalConv(channels, channels, stride=2, implementation="triton")
-            made = _batch_norm.normalized(
-                torch.nn.BatchNorm2d(channels),
-                graph(features(channels, dtype)),
-                left_out=torch.zeros(channels, requires_grad=True),
-                dropout=torch.nn.Dropout(),
-                residual=features(channels, dtype),
-            )
-            frames(made).float().sum().backward()
+        graph = GraphConv(channels, channels, torch.ones(3, joints, joints), implementation="triton")
+        frames = TemporalConv(channels, channels, stride=2, implementation="triton")
+        x, residual = (
+            torch.randn(2, channels, 50, joints, dtype=dtype)
+            .contiguous(memory_format=torch.channels_last)
+            .requires_grad_()
+            for _ in range(2)
+        )
+        made = _batch_norm.normalized(
+            torch.nn.BatchNorm2d(channels),
+            graph(x),
+            left_out=torch.zeros(channels, requires_grad=True),
+            dropout=torch.nn.Dropout(),
+            residual=residual,
+        )
+        frames(made).float().sum().backward()
     file.write_text(json.dumps(shared), encoding="utf-8")
 
 
-def features(channels: int, dtype: torch.dtype) -> torch.Tensor:
-    """Draw features."""
-    x = torch.randn(2, channels, 50, 25, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    return x.requires_grad_()
-
-
 if __name__ == "__main__":
-    where, number, name, products, *wide = sys.argv[1:]
-    main(Path(where), int(number), getattr(torch, name), products, [int(channels) for channels in wide])
+    where, number, name, products, *sizes = sys.argv[1:]
+    main(Path(where), int(number), getattr(torch, name), products, *map(int, sizes))

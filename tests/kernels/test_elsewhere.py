@@ -21,10 +21,10 @@ KERNELS = {
     [
         # Layers of the paper's encoder that take the most, in KiB: what `skelcontrast._cuda.ROOMY` says, and the least
         # that a device has which knows bfloat16.
-        (("80", "float32", "tf32", "16", "64"), 160),
-        (("86", "bfloat16", "tf32", "16", "64"), 99),
+        (("80", "float32", "tf32", "64", "25"), 160),
+        (("86", "bfloat16", "tf32", "16", "25"), 99),
         # As for bfloat16 on a device without products of it; "auto" takes no kernel of the encoder there.
-        (("75", "float16", "wide", "16"), None),
+        (("75", "float16", "wide", "16", "4"), None),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
 )
