@@ -138,11 +138,18 @@ def train_forms(model: AimCLR) -> dict[str, Train]:
 
 
 def captured_step(
-    model: AimCLR, clips: Tensor, autocast: AbstractContextManager[Any], generator: torch.Generator, *, compiled: bool
+    model: AimCLR,
+    clips: Tensor,
+    autocast: AbstractContextManager[Any],
+    generator: torch.Generator,
+    *,
+    compiled: bool,
+    options: dict[str, Any] | None = None,
 ) -> Callable[[Tensor, torch.Generator], object]:
     """Return our step as a CUDA graph, with the fused optimiser behind it; it trains this very model.
 
-    Its views, embeddings and loss may be compiled, which takes its time here and none in the steps.
+    Its views, embeddings and loss may be compiled, with options of the compiler, which takes its time here and none in
+    the steps.
     """
     x, views = clips.to(generator.device), our_views()
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
@@ -151,7 +158,8 @@ def captured_step(
         embedded = model.embed(*views.apply(x, drawn))
         return embedded.key, model.loss(embedded, mine=True).total
 
-    compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if compiled else embed_and_compare
+    how: dict[str, Any] = {"fullgraph": True, "dynamic": False, "options": options}
+    compare = torch.compile(embed_and_compare, **how) if compiled else embed_and_compare
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = views.sample(x, generator)

@@ -2,6 +2,7 @@
 
 python -m benchmarks.step_kernels --bf16               the step of `benchmarks.step`, compiled and captured, in bfloat16
 python -m benchmarks.step_kernels --form captured      not compiled
+python -m benchmarks.step_kernels --inductor '{"combo_kernels": true, "layout_optimization": false}'
 python -m benchmarks.step_kernels --json result.json   also as numbers in a file
 
 A graph is replayed a few times. Kernels are summed over the replays by name, and names by what they belong to. "Between
@@ -9,6 +10,7 @@ kernels" is the time of a replay in which none ran. On CUDA alone.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -59,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=50, help="frames of a clip")
     parser.add_argument("--bf16", action="store_true", help="under bfloat16 autocast")
     parser.add_argument("--form", choices=("captured", "compiled"), default="compiled", help="compiled is captured too")
+    parser.add_argument("--inductor", type=json.loads, help="options of the compiler: '{\"combo_kernels\": true}'")
     Timing.add_arguments(parser, repeats=10)
     args = parser.parse_args(argv)
     timing = Timing.of(args)
@@ -68,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     clips = draw(args.batch, args.frames)
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=args.bf16)
     model = build(args.keys, timing.device)
-    step = captured_step(model, clips, autocast, generator, compiled=args.form == "compiled")
+    compiled = args.form == "compiled"
+    step = captured_step(model, clips, autocast, generator, compiled=compiled, options=args.inductor)
     x = clips.to(timing.device)
 
     def replay() -> None:
@@ -76,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     times = interleaved({"step": replay}, repeats=timing.repeats, device=timing.device, clock=timing.clock)["step"]
     kernels, busy = kernels_of(replay)
-    settings = {name: getattr(args, name) for name in ("batch", "keys", "frames", "bf16", "form")} | timing.settings()
+    settings = {
+        name: getattr(args, name) for name in ("batch", "keys", "frames", "bf16", "form", "inductor")
+    } | timing.settings()
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     between = max(0.0, min(times) - busy)
     show(kernels, min(times), between)

@@ -117,7 +117,7 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _plan(case: _Case, *, gradient: bool) -> _Plan:
-    """Lay out a convolution, or its gradient in x, which goes from the features after to those before."""
+    """Lay out a convolution, or the gradient in its input, whose case leads from the upstream gradient to that."""
     fan_in, fan_out = case.before[1], case.after[1]
     tile = _Tile.of(case.width, fan_in, fan_out, case.stride if gradient else 1)
     band = (_Band.backward if gradient else _Band.forward)(case.length, case.stride, tile.J)
