@@ -80,9 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     times = interleaved({"step": replay}, repeats=timing.repeats, device=timing.device, clock=timing.clock)["step"]
     kernels, busy = kernels_of(replay)
-    settings = {
-        name: getattr(args, name) for name in ("batch", "keys", "frames", "bf16", "form", "inductor")
-    } | timing.settings()
+    named = ("batch", "keys", "frames", "bf16", "form", "inductor")
+    settings = {name: getattr(args, name) for name in named} | timing.settings()
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     between = max(0.0, min(times) - busy)
     show(kernels, min(times), between)
