@@ -44,7 +44,7 @@ class Timing(NamedTuple):
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser, *, repeats: int) -> None:
         """Let a command take what every benchmark is told."""
-        parser.add_argument("--repeats", type=int, default=repeats, help="two or more, how often each is timed")
+        parser.add_argument("--repeats", type=_several, default=repeats, help="two or more, how often each is timed")
         parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads for torch")
         parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         clock = "time passed, or computed (default on a CPU with one thread)"
@@ -68,6 +68,13 @@ class Timing(NamedTuple):
         said: dict[str, Any] = {"repeats": self.repeats, "threads": torch.get_num_threads()}
         said |= {"device": self.device.type, "clock": self.clock}
         return said | ({"precision": self.precision} if self.device.type == "cuda" else {})
+
+
+def _several(text: str) -> int:
+    """Read how many repeats a spread is taken of."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be 2 or more, got {text}")
+    return int(text)
 
 
 class Work(NamedTuple):

@@ -1,5 +1,6 @@
 """How benchmarks count: turns, ratios within a repeat, memory held at one time, and what the runner writes."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def test_a_ratio_is_taken_within_a_repeat() -> None:
     assert speedup([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == Spread(2, 2, 2, 2)
     assert speedup([3.0, 4.0, 5.0], [1.0, 1.0, 1.0]).median == 4
     assert Spread.of([1.0, 2.0, 3.0]).show(10) == "      20 (10-30)"
+
+
+@pytest.mark.parametrize("repeats", ["1", "-3", "x"])
+def test_a_spread_is_of_two_repeats_at_least(repeats: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    Timing.add_arguments(parser, repeats=5)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--repeats", repeats])
+    assert f"argument --repeats: must be 2 or more, got {repeats}" in capsys.readouterr().err
 
 
 def test_peak_memory_counts_what_is_held_together() -> None:
