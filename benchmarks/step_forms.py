@@ -158,7 +158,7 @@ def captured_step(
         embedded = model.embed(*views.apply(x, drawn))
         return embedded.key, model.loss(embedded, mine=True).total
 
-    how: dict[str, Any] = {"fullgraph": True, "dynamic": False, "options": options}
+    how: dict[str, Any] = {"fullgraph": True, "dynamic": False} | ({"options": options} if options else {})
     compare = torch.compile(embed_and_compare, **how) if compiled else embed_and_compare
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
