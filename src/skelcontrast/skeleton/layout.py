@@ -133,7 +133,8 @@ class SkeletonLayout:
     def parents(self) -> tuple[int, ...]:
         """Parent of each joint; the root is its own parent."""
         parent_of = dict(self.bones)
-        return tuple(parent_of.get(joint, joint) for joint in range(self.num_joints))
+        # From lists, here and below, because not every version of torch.compile follows a generator.
+        return (*[parent_of.get(joint, joint) for joint in range(self.num_joints)],)
 
     @property
     def root(self) -> int:
@@ -144,7 +145,7 @@ class SkeletonLayout:
     def flip_index(self) -> tuple[int, ...]:
         """For each joint, the one that takes its place in the mirrored body. Applied twice it is the identity."""
         partner = {**dict(self.mirror), **{right: left for left, right in self.mirror}}
-        return tuple(partner.get(joint, joint) for joint in range(self.num_joints))
+        return (*[partner.get(joint, joint) for joint in range(self.num_joints)],)
 
     def hop_distance(self) -> "Tensor":
         """Return the number of bones between any two joints, (V, V) int64."""

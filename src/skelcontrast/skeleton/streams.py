@@ -10,6 +10,7 @@ from skelcontrast._shared import joint_index
 from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout
 
 Stream = Literal["joint", "bone", "motion"]
+_STREAMS = get_args(Stream)  # here, because not every version of torch.compile follows the question
 
 
 def to_stream(x: Tensor, stream: Stream, layout: SkeletonLayout) -> Tensor:
@@ -46,7 +47,7 @@ def to_stream(x: Tensor, stream: Stream, layout: SkeletonLayout) -> Tensor:
         >>> to_stream(x, "motion", arm).flatten()
         tensor([0., 1., 2., 0., 0., 0.])
     """
-    _check.choice("to_stream", "stream", stream, get_args(Stream))
+    _check.choice("to_stream", "stream", stream, _STREAMS)
     check_joints("to_stream", x, check_layout("to_stream", layout))
     if stream == "bone":
         return x - x.index_select(3, joint_index(layout.parents, x.device))
