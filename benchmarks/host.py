@@ -14,8 +14,8 @@ import importlib.util
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
@@ -24,6 +24,9 @@ from benchmarks.forms import Row, table, whole_row
 from benchmarks.measure import Spread, Timing, interleaved, save
 from skelcontrast.nn import STGCN, GraphConv, TemporalConv, _batch_norm
 from skelcontrast.skeleton import NTU_RGBD_25
+
+if TYPE_CHECKING:
+    from triton.runtime.jit import JITFunction
 
 FORM = "STGCN, kernels replaced by nothing"
 CHANNELS = (2, 2, 2, 2, 4, 4, 4, 8, 8, 32)
@@ -79,22 +82,30 @@ def kernels_for(encoder: STGCN) -> STGCN:
 
 @contextmanager
 def nowhere(device: torch.device) -> Iterator[Counter[str]]:
-    """Let launched kernels do nothing but count, by name; the library believes that a CPU can launch them."""
-    from triton.runtime.jit import JITFunction
-
-    from skelcontrast.kernels import batch_norm, graph_conv, temporal_conv  # noqa: F401  made before it is said below
-
+    """Let launched kernels do nothing but count, by name."""
     launched: Counter[str] = Counter()
 
     def run(kernel: "JITFunction[Any]", *_args: object, **_options: object) -> None:
         launched[kernel.fn.__name__] += 1
 
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(JITFunction, "run", run))
-        if device.type != "cuda":
-            stack.enter_context(patch.dict(os.environ, TRITON_INTERPRET="1"))
-            stack.enter_context(patch.object(_batch_norm, "_is_on_gpu", lambda _: True))
+    with launched_by(run, device):
         yield launched
+
+
+def launched_by(run: Callable[..., None], device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which `run` is called in the place of a launch, also for tensors of a CPU."""
+    from triton.runtime.jit import JITFunction
+
+    # The library gives tensors of a CPU to kernels where they are interpreted. These here are not: what they are is
+    # settled when they are imported, before the variable is set.
+    from skelcontrast.kernels import batch_norm, graph_conv, temporal_conv  # noqa: F401
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(JITFunction, "run", run))
+    if device.type != "cuda":
+        stack.enter_context(patch.dict(os.environ, TRITON_INTERPRET="1"))
+        stack.enter_context(patch.object(_batch_norm, "_is_on_gpu", lambda _: True))
+    return stack
 
 
 if __name__ == "__main__":

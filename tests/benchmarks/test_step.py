@@ -30,9 +30,9 @@ def test_a_small_step_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_captured_step_is_compiled_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[dict[str, bool]] = []
+    compiled: list[dict[str, object]] = []
 
-    def as_it_is(function: Callable[..., object], **how: bool) -> Callable[..., object]:
+    def as_it_is(function: Callable[..., object], **how: object) -> Callable[..., object]:
         compiled.append(how)
         return function
 
@@ -55,6 +55,9 @@ def test_a_captured_step_is_compiled_where_it_is_told_to(monkeypatch: pytest.Mon
         states.append(trained.state_dict())
     torch.testing.assert_close(states[1], states[0])
     assert not torch.equal(states[0]["bank.keys"], model.state_dict()["bank.keys"])
+    options = {"combo_kernels": True}
+    step_forms.captured_step(model, clips, nullcontext(), generator, compiled=True, options=options)
+    assert compiled[-1] == {"fullgraph": True, "dynamic": False, "options": options}
 
 
 def test_values_at_a_threshold_need_room_in_float32() -> None:

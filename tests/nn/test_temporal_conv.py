@@ -241,6 +241,15 @@ def test_errors_of_the_function(change: dict[str, Any], kind: type[Exception], m
         temporal_conv(**{**ARGUMENTS, **change})
 
 
+def test_errors_of_the_module() -> None:
+    layer = TemporalConv(3, 5)
+    message = "TemporalConv: `x` must have shape (N, 3, T, V) to match the layer, got (2, 4, 5, 6)."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        layer(torch.zeros(2, 4, 5, 6))
+    with pytest.raises(TypeError, match=re.escape("TemporalConv: `x` must be a torch.Tensor, got list.")):
+        layer([1])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
