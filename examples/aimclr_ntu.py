@@ -144,7 +144,7 @@ def build_compare(model: Model, views: augment.Views, layout: SkeletonLayout, ar
     return torch.compile(compare, fullgraph=True, dynamic=False) if args.fast else compare
 
 
-def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch: int) -> Step:
+def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch: int, *, gather: bool = False) -> Step:
     """What is done with a batch from this epoch on, up to the gradients; the terms of the loss stay on the device."""
     layout = clips.layout or NTU_RGBD_25
     views = build_views(args, layout, extreme=args.method == "aimclr" and epoch >= args.extreme_from)
@@ -155,7 +155,7 @@ def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch
         model.momentum_update()
         keys, loss = compare(x, drawn)
         loss.total.backward()
-        model.enqueue(keys)
+        model.enqueue(keys, gather=gather)
         return {name: term.detach() for name, term in loss._asdict().items() if term is not None}
 
     return CapturedStep(step, clips.take(range(args.batch_size)).to(args.device), model.train()) if args.fast else step
