@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
     add("--positives", choices=["preset", "sum", "mean", "logsumexp"], default="preset", help="form of NNM")
     add("--views", choices=["normal", "extreme"], default="normal", help="of query and key (default: %(default)s)")
-    add("--shear", type=float, default=0.5, help="amplitude of the shear (default: %(default)s, the paper's)")
+    add("--shear", type=float, default=0.5, help="amplitude of the shear (default: %(default)s, as released)")
     add("--no-drop", action="store_true", help="AimCLR without the dropped view of EADM")
     add("--keep-margin", type=float, default=0.7, help="EADM's margin on attention (default: %(default)s)")
     add("--epochs", type=int, default=300)

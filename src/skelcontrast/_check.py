@@ -6,6 +6,7 @@ numbers, never at tensor values, so they cost no device synchronisation.
 
 import math
 from collections.abc import Collection
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -76,12 +77,12 @@ def interval(
     open_high: bool = False,
     hint: str = "",
 ) -> float:
-    """Check that a plain number lies between `low` and `high`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """Check that a plain number, or one of NumPy's, is finite and lies between `low` and `high`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         fail(owner, name, "be a number", repr(value), kind=TypeError)
     number = float(value)
     inside = (number > low if open_low else number >= low) and (number < high if open_high else number <= high)
-    if not inside:  # NaN fails both comparisons
+    if not (inside and math.isfinite(number)):
         left = "(" if open_low or low == -math.inf else "["
         right = ")" if open_high or high == math.inf else "]"
         fail(owner, name, f"lie in {left}{low:g}, {high:g}{right}", f"{number:g}", hint=hint)
@@ -89,13 +90,14 @@ def interval(
 
 
 def integer(owner: str, name: str, value: object, low: int, high: int | None = None, *, hint: str = "") -> int:
-    """Check that a plain integer is at least `low` and, where given, at most `high`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """Check that a plain integer, or one of NumPy's, is at least `low` and, where given, at most `high`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
         fail(owner, name, "be an integer", repr(value), kind=TypeError)
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         bounds = f"be at least {low}" if high is None else f"lie in [{low}, {high}]"
-        fail(owner, name, bounds, value, hint=hint)
-    return value
+        fail(owner, name, bounds, number, hint=hint)
+    return number
 
 
 def choice(owner: str, name: str, value: object, options: Collection[str]) -> None:

@@ -15,7 +15,7 @@ def shared(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
     """Call a function once for the same hashable arguments. The tensors that it returns are shared: read only.
 
     The compiler of `torch.compile`, which does not see through a cache, is led past it: there they are made, and merged
-    with what follows, in every call.
+    with what follows, in every call. So are modes in which tensors are of another kind, without values.
     """
 
     def outside_inference(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
@@ -26,7 +26,9 @@ def shared(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
 
     @wraps(make)
     def once(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        return make(*args, **kwargs) if torch.compiler.is_compiling() else kept(*args, **kwargs)
+        if torch.compiler.is_compiling() or type(torch.empty(0, device="cpu")) is not Tensor:
+            return make(*args, **kwargs)
+        return kept(*args, **kwargs)
 
     return once
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skelcontrast.augment import (
+    AxisMaps,
     AxisMask,
     AxisTransform,
     Compose,
@@ -191,9 +192,34 @@ def test_nothing_is_the_identity() -> None:
     assert repr(Compose()) == "Compose()"
 
 
-def test_repr_can_be_read_back() -> None:
+def test_repr_says_how_it_is_built() -> None:
     compose = Compose(Shear(0.3), AxisMask())
     assert repr(compose) == "Compose(Shear(amplitude=0.3, p=1.0), AxisMask(p=0.5))"
+
+
+@dataclass(frozen=True)
+class Scale(AxisTransform[ScaleParams]):
+    """A user's map on one axis, in a dtype of its own."""
+
+    dtype: torch.dtype
+
+    def sample(self, x: torch.Tensor, generator: torch.Generator | None = None) -> ScaleParams:
+        return ScaleParams(torch.rand(len(x), generator=generator))
+
+    def maps(self, x: torch.Tensor, params: ScaleParams) -> AxisMaps:
+        return AxisMaps(channel=torch.eye(x.shape[1], dtype=self.dtype) * params.factor.to(self.dtype)[:, None, None])
+
+
+@pytest.mark.parametrize("made_in", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_maps_of_a_user_merge_in_every_dtype(dtype: torch.dtype, made_in: torch.dtype) -> None:
+    x = torch.randn(6, 3, 9, 3, 2).to(dtype)
+    for compose in (Compose(Scale(made_in), Shear(), Rotate()), Compose(Shear(), Scale(made_in))):
+        params = compose.sample(x)
+        y = compose.apply(x, params)
+        assert y.dtype == dtype
+        tolerance = 0.05 if torch.bfloat16 in (dtype, made_in) else 1e-5
+        torch.testing.assert_close(y, one_by_one(compose, x, params), rtol=tolerance, atol=tolerance)
 
 
 def test_every_built_in_linear_transform_merges() -> None:

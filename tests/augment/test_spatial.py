@@ -15,6 +15,7 @@ from skelcontrast.augment import (
     ShearParams,
     SpatialFlip,
     SpatialFlipParams,
+    Transform,
 )
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25
 
@@ -107,11 +108,23 @@ def test_rotate_draws_one_main_axis(signed: bool, low: float) -> None:
     )
     assert angles.shape == (6000, 3)
     assert angles.min() >= 30 * low
-    assert angles.max() < 30
+    assert 29.5 < angles.max() < 30
     assert (angles.abs() > 1).sum(dim=1).max() == 1
     share = (angles.abs() > 1).double().mean(dim=0)  # main, and above 1 of 30 degrees: 29 / 90
     torch.testing.assert_close(share, torch.full((3,), 29 / 90, dtype=torch.float64), rtol=0, atol=0.03)
     assert (angles.min() < 0) == signed
+
+
+@pytest.mark.parametrize("minor", [0, 0.0, 1])
+def test_rotate_has_fractions_of_a_degree(minor: float) -> None:
+    for main in (0.5, 22.5):
+        angles = Rotate(max_degrees=main, max_minor_degrees=minor).sample(torch.zeros(3000, 3, 1, 1, 1)).angle_degrees
+        assert 0.98 * max(main, minor) < angles.max() < max(main, minor)
+
+
+def test_rotate_p_is_a_share_of_the_samples() -> None:
+    angles = Rotate(p=0.3).sample(torch.zeros(4000, 3, 1, 1, 1)).angle_degrees
+    assert abs(angles.ne(0).any(dim=1).double().mean().item() - 0.3) < 0.04
 
 
 def test_rotate_in_the_plane_has_one_angle() -> None:
@@ -149,6 +162,7 @@ def test_axis_mask_draws_each_axis_equally_often(C: int) -> None:
     ("build", "kind", "text"),
     [
         (lambda: Shear(-0.1), ValueError, r"Shear: `amplitude` must lie in \[0, inf\), got -0\.1\."),
+        (lambda: Shear(float("inf")), ValueError, r"Shear: `amplitude` must lie in \[0, inf\), got inf\."),
         (lambda: Shear(p=1.5), ValueError, r"Shear: `p` must lie in \[0, 1\], got 1\.5\."),
         (lambda: SpatialFlip(NTU_RGBD_25, p=-1), ValueError, r"SpatialFlip: `p` must lie in \[0, 1\], got -1\."),
         (lambda: SpatialFlip(NTU_RGBD_25, mirror_axis=-1), ValueError, r"`mirror_axis` must be at least 0, got -1\."),
@@ -162,6 +176,28 @@ def test_axis_mask_draws_each_axis_equally_often(C: int) -> None:
 def test_wrong_settings(build: Callable[[], object], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         build()
+
+
+@pytest.mark.parametrize(
+    ("transform", "params", "text"),
+    [
+        (Shear(), ShearParams(torch.ones(2, 1, 1)), r"`params.matrix` must have shape \(N, 3, 3\) to match `x`, got"),
+        (
+            Rotate(),
+            RotateParams(torch.ones(2, 1)),
+            r"`params.angle_degrees` must have shape \(N, 3\) to match `x`, got",
+        ),
+        (AxisMask(), AxisMaskParams(torch.ones(2, 1) > 0), r"`params.keep` must have shape \(N, 3\) to match `x`, got"),
+    ],
+)
+def test_parameters_for_other_coordinates(transform: Transform[Any], params: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=f"{type(transform).__name__}: {text}"):
+        transform.apply(torch.zeros(2, 3, 4, 3, 1), params)
+
+
+def test_parameters_of_another_transform() -> None:
+    with pytest.raises(TypeError, match=r"Shear: `params` must be ShearParams, got RotateParams\."):
+        Shear().apply(torch.zeros(2, 3, 4, 3, 1), RotateParams(torch.zeros(2, 3)))  # type: ignore[arg-type]  # on purpose
 
 
 def test_wrong_input() -> None:

@@ -7,6 +7,7 @@ import torch
 from tests.reference import augment as oracle
 
 from skelcontrast.augment import (
+    Compose,
     GaussianBlur,
     GaussianBlurParams,
     TemporalCrop,
@@ -85,6 +86,15 @@ def test_normalised_blur_leaves_a_body_at_rest_alone() -> None:
     x = batch(4, 3, 1, 5, 1).expand(-1, -1, 20, -1, -1)
     torch.testing.assert_close(GaussianBlur(p=1.0)(x), x)
     assert (GaussianBlur(sigma=(2.0, 2.0), p=1.0, normalize=False)(x)[:, :, 10] / x[:, :, 10] > 4.9).all()
+
+
+def test_blur_leaves_the_others_as_they_are_whatever_they_hold() -> None:
+    x = batch(3, 2, 12, 4, 2)
+    x[1, :, 5] = torch.nan
+    params = GaussianBlurParams(torch.full((3,), 2.0), torch.tensor([True, False, True]))
+    y = GaussianBlur().apply(x, params)
+    torch.testing.assert_close(y[1], x[1], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(y, Compose(GaussianBlur()).apply(x, (params,)), rtol=0, atol=0, equal_nan=True)
 
 
 def test_blur_draws_width_and_samples() -> None:

@@ -195,6 +195,20 @@ def test_no_value_is_looked_at_away_from_the_cpu(transform: AnyTransform) -> Non
     assert transform.apply(x, params).shape == x.shape
 
 
+@pytest.mark.parametrize("transform", SURE + HALF, ids=name)
+def test_draws_and_results_do_not_depend_on_torchs_defaults(transform: AnyTransform) -> None:
+    x = torch.randn(6, 3, 12, 17, 2)
+    expected = transform(x, seeded(0))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            y = transform(x, seeded(0))
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(y, expected)
+
+
 class _Counted(TorchDispatchMode):
     """Count the operations that compute: on a GPU each is a kernel, and 128 clips do not fill one."""
 

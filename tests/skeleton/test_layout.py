@@ -101,6 +101,9 @@ def test_wrong_layouts(changes: dict[str, object], text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"joints": 25}, r"SkeletonLayout: `joints` must be a tuple of names, got 25\."),
+        ({"joints": "abcde"}, r"SkeletonLayout: `joints` must be a tuple of names, got 'abcde'\."),
+        ({"joints": (1, 2, 3, 4, 5)}, r"`joints` must be a tuple of names, got \(1, 2, 3, 4, 5\)\."),
         ({"bones": 3}, r"SkeletonLayout: `bones` must be pairs of joints, got 3\."),
         ({"bones": ((1, 0, 2),)}, r"`bones` must be pairs of joints, got \(1, 0, 2\)\."),
         ({"bones": ((1.0, 0),)}, r"`bones` must be pairs of joints, got \(1\.0, 0\)\."),

@@ -44,6 +44,12 @@ def test_paths_show_the_liveliest_coordinate_before_and_after(x: Tensor) -> None
     assert figure.axes[1].get_title(loc="right") == "left hand, y"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_sequences_of_a_network(x: Tensor, dtype: torch.dtype) -> None:
+    figure = plot_augmentations(x.to(dtype).requires_grad_(), NTU_RGBD_25, frames=1)
+    assert len(figure.axes) == 20
+
+
 def test_liveliest_counts_axes_right() -> None:
     x = torch.zeros(2, 4, 3, 2)
     x[1, 2, 2, 1] = 1

@@ -37,6 +37,12 @@ def test_many_classes_have_fewer_words(classes: int, numbers: bool, names: bool)
     assert (axes.get_yticklabels()[-1].get_text() == f"action {classes - 1}") == names
 
 
+def test_counts_can_be_fractions() -> None:
+    axes = plot_confusion(torch.tensor([[0.3, 0.1], [0.0, 0.0]])).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["75", "25"]
+    assert axes.get_title(loc="right").startswith("accuracy 75.0%")
+
+
 def test_without_names_classes_are_numbered() -> None:
     axes = plot_confusion(torch.eye(3, dtype=torch.int32), title="Joint").axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]

@@ -54,6 +54,15 @@ def test_strip_shows_frames_in_order_with_two_bodies(tmp_path: Path) -> None:
     assert (tmp_path / "strip.png").stat().st_size > 2000
 
 
+def test_an_empty_frame_has_its_number_below_the_others() -> None:
+    x = torch.rand(2, 3, 17, 1) * 100 + 500
+    x[:, 1] = 0
+    axes = plot_skeleton(x, COCO_17, up="-y").axes[0]
+    left, right = axes.get_xlim()
+    places = [text.get_position()[0] for text in axes.texts]
+    assert left < places[0] < places[1] < places[2] < right
+
+
 def test_pixels_point_down() -> None:
     x = torch.rand(2, 1, 17, 1) + 1
     axes = plot_skeleton(x, COCO_17, up="-y").axes[0]

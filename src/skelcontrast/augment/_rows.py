@@ -25,10 +25,10 @@ def sum_rows(x: Tensor, row: Tensor, weight: Tensor) -> Tensor:
     """
     (N, C, T, V, M), K = x.shape, row.shape[-1]
     kind = torch.int32 if N * C * T * K < MANY else torch.int64  # narrow indices are half as much to write and read
-    start = torch.arange(0, N * C * T, C * T, dtype=kind).view(N, 1, 1, 1)
+    start = torch.arange(0, N * C * T, C * T, dtype=kind, device=x.device).view(N, 1, 1, 1)
     rows = (row + start).expand(N, C, T, K).flatten()
     weights = weight.to(x.dtype).expand(N, C, T, K).flatten()
-    bags = torch.arange(0, N * C * T * K + 1, K, dtype=kind)
+    bags = torch.arange(0, N * C * T * K + 1, K, dtype=kind, device=x.device)
     y = functional.embedding_bag(
         rows, x.reshape(N * C * T, V * M), bags, mode="sum", per_sample_weights=weights, include_last_offset=True
     )

@@ -17,11 +17,14 @@ class AxisMaps(NamedTuple):
     Args:
         channel: Matrices (N, C, C), ``y[n, c] = sum_k channel[n, c, k] x[n, k]``; or their diagonals (N, C),
             ``y[n, c] = channel[n, c] x[n, c]``.
-        joint: Indices (N, V), int64: ``y[n, :, :, v] = x[n, :, :, joint[n, v]]``.
-        frame: Indices (N, T), int64: ``y[n, :, t] = x[n, :, frame[n, t]]``.
+        joint: Indices (N, V), int64, from 0 to V - 1: ``y[n, :, :, v] = x[n, :, :, joint[n, v]]``.
+        frame: Indices (N, T), int64, from 0 to T - 1: ``y[n, :, t] = x[n, :, frame[n, t]]``.
         mix: Matrices (N, T, T): ``y[n, :, t] = sum_s mix[n, t, s] x[n, :, s]``; or, with `source`, weights (N, T, K):
             ``y[n, :, t] = sum_k mix[n, t, k] x[n, :, source[n, t, k]]``.
-        source: Indices (N, T, K), int64, for maps that mix a few frames only; on a CPU that saves time.
+        source: Indices (N, T, K), int64, from 0 to T - 1, for maps that mix a few frames only; on a CPU that saves
+            time.
+
+    Values of indices are never checked: one that is out of range can read another coordinate or another sample.
 
     Example:
         >>> reverse = AxisMaps(frame=torch.tensor([[2, 1, 0]]))
@@ -47,7 +50,7 @@ class AxisMaps(NamedTuple):
                 mix = _pick_rows(mix, after.frame)
                 source = None if source is None else _pick_rows(source, after.frame)
             if after.mix is not None:
-                mix, source = torch.bmm(_matrices(after.mix, after.source), _matrices(mix, source)), None
+                mix, source = _product(_matrices(after.mix, after.source), _matrices(mix, source)), None
         return AxisMaps(
             channel=_multiply(self.channel, after.channel),
             joint=_pick(self.joint, after.joint),
@@ -66,7 +69,7 @@ class AxisMaps(NamedTuple):
 
     def _by_rows(self, x: Tensor) -> Tensor:
         channel, frame, (_, C, T, _, _) = self.channel, self.frame, x.shape
-        first = torch.arange(0, C * T, T, dtype=torch.int32)  # of each coordinate, the first row
+        first = torch.arange(0, C * T, T, dtype=torch.int32, device=x.device)  # of each coordinate, the first row
         own = first.view(C, 1, 1)
         if self.mix is not None and self.source is not None:
             source = self.source if frame is None else frame.gather(1, self.source.flatten(1)).view(self.source.shape)
@@ -124,4 +127,11 @@ def _multiply(first: Tensor | None, second: Tensor | None) -> Tensor | None:
         return second if first is None else first
     if second.dim() == 2:
         return second[:, :, None] * first if first.dim() == 3 else second * first
-    return second * first[:, None, :] if first.dim() == 2 else torch.bmm(second, first)
+    return second * first[:, None, :] if first.dim() == 2 else _product(second, first)
+
+
+def _product(second: Tensor, first: Tensor) -> Tensor:
+    if second.dtype != first.dtype:  # a user's transform may make its maps in another
+        dtype = torch.promote_types(second.dtype, first.dtype)
+        second, first = second.to(dtype), first.to(dtype)
+    return torch.bmm(second, first)

@@ -1,7 +1,7 @@
 """What every transform is: settings, a draw, and a pure application."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class Transform(ABC, Generic[Params]):
     single axes (otherwise sub-class `AxisTransform`), as a frozen dataclass whose fields are the settings. `apply` must
     treat each sample by itself: `Compose` may lead a batch through it in parts.
     """
+
+    params_type: ClassVar[type[Any] | None] = None
+    """What `sample` returns, if `apply` is to refuse anything else."""
 
     @abstractmethod
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> Params:
@@ -67,12 +70,24 @@ class Transform(ABC, Generic[Params]):
         return _check.skeletons(type(self).__name__, "x", x)
 
     def check_params(self, x: Tensor, params: Params) -> None:
-        """Check that parameters are as many as the samples of a batch."""
+        """Check that parameters are of the right kind, and as many as the samples of a batch."""
+        owner = type(self).__name__
+        if self.params_type is not None and not isinstance(params, self.params_type):
+            _check.fail(owner, "params", f"be {self.params_type.__name__}", type(params).__name__, kind=TypeError)
         given = {tensor.shape[0] for tensor in params}
         if given != {x.shape[0]}:
             hint = "They were drawn for a batch of another size."
             got = " and ".join(str(size) for size in sorted(given))
-            _check.fail(type(self).__name__, "params", f"be for N = {len(x)} samples", got, hint=hint)
+            _check.fail(owner, "params", f"be for N = {len(x)} samples", got, hint=hint)
+
+    def apply_to(self, x: Tensor, params: Params, touched: Tensor) -> Tensor:
+        """Transform some samples of a batch that nobody else holds, in its memory; `touched` (N,) says which."""
+        rows = touched.nonzero().squeeze(1)
+        some = type(params)(*(tensor.index_select(0, rows) for tensor in params))
+        return x.index_copy_(0, rows, self._apply_to_all(x.index_select(0, rows), some))
+
+    def _apply_to_all(self, x: Tensor, params: Params) -> Tensor:
+        return self.apply(x, params)
 
 
 class AxisTransform(Transform[Params]):
@@ -90,7 +105,8 @@ class AxisTransform(Transform[Params]):
         ...     most: float = 2.0
         ...
         ...     def sample(self, x, generator=None):
-        ...         return ScaleParams(uniform(x, (len(x),), 1.0, self.most, generator))
+        ...         share = torch.rand(len(x), generator=generator, device=x.device)
+        ...         return ScaleParams(1 + (self.most - 1) * share)
         ...
         ...     def maps(self, x, params):
         ...         return AxisMaps(channel=params.factor[:, None, None] * torch.eye(x.shape[1], device=x.device))
@@ -118,8 +134,12 @@ class AxisTransform(Transform[Params]):
         """
         self.check(x)
         self.check_params(x, params)
+        touched = self.touched(params) if may_look(x) else None
         with autocast_off(x.device):
-            return self.maps(x, params).apply(x)
+            return self._apply_to_all(x, params) if touched is None else self.apply_to(x.clone(), params, touched)
+
+    def _apply_to_all(self, x: Tensor, params: Params) -> Tensor:
+        return self.maps(x, params).apply(x)
 
 
 def check_transform(owner: str, value: object) -> None:
@@ -131,7 +151,7 @@ def check_transform(owner: str, value: object) -> None:
 
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
     """Draw uniformly from [low, high), in float32 whatever `x` is, so that every dtype gets the same draws."""
-    return torch.empty(shape, device=x.device).uniform_(low, high, generator=generator)
+    return torch.empty(shape, dtype=torch.float32, device=x.device).uniform_(low, high, generator=generator)
 
 
 def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:

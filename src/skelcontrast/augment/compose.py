@@ -97,8 +97,5 @@ class Compose(Transform[tuple[Any, ...]]):
                 y = transform.apply_(mapped, drawn) if ours else transform.apply(mapped, drawn)
                 ours = ours and y is mapped
             else:
-                rows = touched.nonzero().squeeze(1)
-                some = type(drawn)(*(tensor.index_select(0, rows) for tensor in drawn))
-                made = transform.apply(mapped.index_select(0, rows), some)
-                y, ours = (mapped if ours else mapped.clone()).index_copy_(0, rows, made), True
+                y, ours = transform.apply_to(mapped if ours else mapped.clone(), drawn, touched), True
         return maps.apply(y)

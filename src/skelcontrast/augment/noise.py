@@ -45,6 +45,7 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
         (tensor([1.5000, 0.0000]), tensor([1.5000, 0.5000]))
     """
 
+    params_type = GaussianNoiseParams
     std: float = 0.01
     p: float = 0.5
     bodies: Bodies = "present"
@@ -57,11 +58,11 @@ class GaussianNoise(Transform[GaussianNoiseParams]):
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> GaussianNoiseParams:
         """Draw the noise of each sample."""
         noisy = chosen(self.check(x), self.p, generator)
+        noise = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         if not may_look(x):
-            noise = torch.empty(x.shape, device=x.device).normal_(std=self.std, generator=generator)
+            noise.normal_(std=self.std, generator=generator)
             return GaussianNoiseParams(noise.to(x.dtype), noisy)
         # Random numbers are the dearest part of a view on a CPU, where finding the samples that need them is free.
-        noise = torch.empty(x.shape)
         runs, lengths = noisy.unique_consecutive(return_counts=True)
         for run, gets in zip(noise.split(lengths.tolist()), runs.tolist(), strict=True):
             if gets:

@@ -28,7 +28,7 @@ class Shear(AxisTransform[ShearParams]):
     Works for any number of coordinates C; there are C(C - 1) off-diagonal entries, two for 2-D input.
 
     Args:
-        amplitude: Bound a of the off-diagonal entries, at least 0. The paper's beta.
+        amplitude: Bound a of the off-diagonal entries, at least 0. 0.5 as released.
         p: Probability that a sample is sheared.
 
     Raises:
@@ -44,6 +44,7 @@ class Shear(AxisTransform[ShearParams]):
         tensor([2., 2.])
     """
 
+    params_type = ShearParams
     amplitude: float = 0.5
     p: float = 1.0
 
@@ -60,6 +61,11 @@ class Shear(AxisTransform[ShearParams]):
         entries = uniform(x, (N, C, C), -self.amplitude, self.amplitude, generator)
         return ShearParams(torch.addcmul(_identity(C, x.device), entries, free))
 
+    def check_params(self, x: Tensor, params: ShearParams) -> None:
+        """Check also that the matrices are for as many coordinates."""
+        super().check_params(x, params)
+        _check.shape("Shear", "params.matrix", params.matrix, "N C C", C=x.shape[1], why="to match `x`")
+
     def maps(self, x: Tensor, params: ShearParams) -> AxisMaps:
         """Return the matrices."""
         return AxisMaps(channel=params.matrix.to(map_dtype(x)))
@@ -67,7 +73,7 @@ class Shear(AxisTransform[ShearParams]):
 
 @shared
 def _identity(C: int, device: torch.device) -> Tensor:
-    return torch.eye(C, device=device)
+    return torch.eye(C, dtype=torch.float32, device=device)
 
 
 @shared
@@ -114,6 +120,7 @@ class SpatialFlip(AxisTransform[SpatialFlipParams]):
         tensor([-0.5000, -2.0000,  1.0000])
     """
 
+    params_type = SpatialFlipParams
     layout: SkeletonLayout
     p: float = 0.5
     mirror_axis: int | None = 0
@@ -175,7 +182,7 @@ class Rotate(AxisTransform[RotateParams]):
     Args:
         max_degrees: Largest angle about the main axis, in [0, 180].
         max_minor_degrees: Largest angle about the other two, in [0, 180].
-        signed: Draw angles from symmetric intervals instead, U(-max, max). The paper's intervals start at 0.
+        signed: Draw angles from symmetric intervals instead, U(-max, max). The released intervals start at 0.
         p: Probability that a sample is turned.
 
     Raises:
@@ -191,6 +198,7 @@ class Rotate(AxisTransform[RotateParams]):
         tensor([0., 1., 0.])
     """
 
+    params_type = RotateParams
     max_degrees: float = 30.0
     max_minor_degrees: float = 1.0
     signed: bool = False
@@ -218,6 +226,12 @@ class Rotate(AxisTransform[RotateParams]):
         if self.p < 1:
             degrees = degrees * chosen(x, self.p, generator)[:, None]
         return RotateParams(degrees)
+
+    def check_params(self, x: Tensor, params: RotateParams) -> None:
+        """Check also that there are as many angles as axes to turn about."""
+        super().check_params(x, params)
+        axes = 3 if x.shape[1] == 3 else 1
+        _check.shape("Rotate", "params.angle_degrees", params.angle_degrees, "N A", A=axes, why="to match `x`")
 
     def maps(self, x: Tensor, params: RotateParams) -> AxisMaps:
         """Return the rotation matrices."""
@@ -249,7 +263,7 @@ def _axes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Ten
 @shared
 def _largest(axes: int, main: float, minor: float, device: torch.device) -> Tensor:
     """Return the largest angles about all axes, by the main one (axes, axes)."""
-    return torch.full((axes, axes), minor, device=device).fill_diagonal_(main)
+    return torch.full((axes, axes), minor, dtype=torch.float32, device=device).fill_diagonal_(main)
 
 
 class AxisMaskParams(NamedTuple):
@@ -279,6 +293,7 @@ class AxisMask(AxisTransform[AxisMaskParams]):
         tensor([1., 0., 3.])
     """
 
+    params_type = AxisMaskParams
     p: float = 0.5
 
     def __post_init__(self) -> None:
@@ -290,6 +305,11 @@ class AxisMask(AxisTransform[AxisMaskParams]):
         axis = torch.randint(C, (N,), generator=generator, device=x.device)
         others = _off_diagonal(C, torch.bool, x.device).index_select(0, axis)
         return AxisMaskParams(others | chosen(x, 1 - self.p, generator)[:, None])
+
+    def check_params(self, x: Tensor, params: AxisMaskParams) -> None:
+        """Check also that they are for as many coordinates."""
+        super().check_params(x, params)
+        _check.shape("AxisMask", "params.keep", params.keep, "N C", C=x.shape[1], why="to match `x`")
 
     def maps(self, x: Tensor, params: AxisMaskParams) -> AxisMaps:
         """Return ones and zeros, the diagonals of the maps."""

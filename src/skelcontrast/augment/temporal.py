@@ -46,6 +46,7 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
         tensor([1., 0., 0., 1.])
     """
 
+    params_type = TemporalCropParams
     padding_ratio: int = 6
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ class TemporalFlip(AxisTransform[TemporalFlipParams]):
         tensor([2., 1., 0.])
     """
 
+    params_type = TemporalFlipParams
     p: float = 0.5
 
     def __post_init__(self) -> None:
@@ -155,6 +157,7 @@ class GaussianBlur(AxisTransform[GaussianBlurParams]):
         tensor([2.0000, 1.3333, 2.0000])
     """
 
+    params_type = GaussianBlurParams
     sigma: tuple[float, float] = (0.1, 2.0)
     kernel_size: int = 15
     normalize: bool = True
@@ -203,7 +206,7 @@ def _windows(T: int, kernel_size: int, dtype: torch.dtype, device: torch.device)
         source, distance = None, frame - frame[:, None]
         inside = distance.abs() <= half
     else:
-        distance = torch.arange(-half, half + 1)[None]
+        distance = torch.arange(-half, half + 1, device=device)[None]
         source = frame[:, None] + distance
         inside = (source >= 0) & (source < T)
         source = source.clamp(0, T - 1)

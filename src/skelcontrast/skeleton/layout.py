@@ -30,7 +30,7 @@ class SkeletonLayout:
         mirror: Pairs of joints (left, right) that swap when the body is mirrored. Joints in no pair stay.
 
     Raises:
-        TypeError: If the centre or an entry of a bone or a mirror pair is not an integer.
+        TypeError: If the centre or an entry of a bone or a mirror pair is not an integer, or a name not a string.
         ValueError: If joint names repeat, a bone or pair refers to a missing joint or is named twice, a joint has two
             parents, a joint is tied to itself or to nothing, the bones form a ring, or the centre is out of range.
 
@@ -54,6 +54,8 @@ class SkeletonLayout:
 
     def __post_init__(self) -> None:
         # Lists are accepted for convenience; tuples keep the layout hashable.
+        if not isinstance(self.joints, tuple | list) or not all(isinstance(joint, str) for joint in self.joints):
+            _check.fail(OWNER, "joints", "be a tuple of names", repr(self.joints), kind=TypeError)
         object.__setattr__(self, "joints", tuple(self.joints))
         object.__setattr__(self, "bones", _pairs("bones", self.bones))
         object.__setattr__(self, "mirror", _pairs("mirror", self.mirror))

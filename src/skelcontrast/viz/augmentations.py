@@ -67,7 +67,7 @@ def plot_augmentations(
         ['Original', 'Shear', 'Temporal crop']
     """
     owner = "plot_augmentations"
-    check_sequence(owner, x, layout)
+    x = check_sequence(owner, x, layout).detach().float()
     _check.integer(owner, "frames", frames, 1)
     if augmentations is None:
         augmentations = _eight(layout, preset)

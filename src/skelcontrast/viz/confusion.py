@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from skelcontrast import _check
@@ -53,8 +54,9 @@ def plot_confusion(counts: Tensor, class_names: Sequence[str] | None = None, *, 
     if class_names is not None and len(class_names) != rows:
         _check.fail(owner, "class_names", f"name the {rows} classes", f"{len(class_names)} names")
     names = [str(label) for label in range(rows)] if class_names is None else list(class_names)
-    share = matrix / matrix.sum(dim=1, keepdim=True).clamp_min(1)
-    accuracy = float(matrix.trace() / matrix.sum().clamp_min(1))
+    least = torch.finfo(matrix.dtype).tiny  # of a class without samples
+    share = matrix / matrix.sum(dim=1, keepdim=True).clamp_min(least)
+    accuracy = float(matrix.trace() / matrix.sum().clamp_min(least))
 
     side = min(max(2.2, 0.27 * rows), 9.0)
     margin = 0.062 * max(map(len, names)) + 0.5 if rows <= NAMES_UP_TO else 0.6

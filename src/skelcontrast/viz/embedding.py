@@ -43,7 +43,7 @@ def plot_embedding(
 
     Raises:
         ImportError: If Matplotlib or scikit-learn is not installed.
-        TypeError: If features are not floating point tensors.
+        TypeError: If features are not floating point tensors, or labels not integers.
         ValueError: If shapes do not match, features are not finite, a class has no name, or there is no panel.
 
     References:
@@ -97,6 +97,8 @@ def _check_panel(owner: str, name: str, features: Tensor, labels: Tensor) -> Non
         _check.fail(owner, f"{name} features", "be finite", "NaN or infinity")
     _check.tensor(owner, f"{name} labels", labels, floating=False)
     _check.shape(owner, f"{name} labels", labels, "N", N=len(features), why="to match the features")
+    if labels.is_floating_point() or labels.is_complex():
+        _check.fail(owner, f"{name} labels", "be integers", labels.dtype, kind=TypeError)
 
 
 def _t_sne(features: Tensor, perplexity: float, seed: int) -> npt.NDArray[np.float64]:

@@ -125,7 +125,7 @@ def plot_skeleton(
     axes = figure.add_subplot()
     draw_strip(axes, x, layout, chosen, box, view_degrees=view_degrees, up=up)
     for place, frame in enumerate(chosen):
-        body = Box.around(owner, [x[:, frame, None]], view_degrees, up)
+        body = Box.around(owner, [x[:, frame, None]], view_degrees, up) if x[:, frame].any() else box
         middle = (body.left + body.right) / 2 + place * box.width
         axes.text(middle, box.low, str(frame), ha="center", va="top", fontsize=8, color=_style.MUTED)
     if title:
