@@ -30,6 +30,8 @@ def triton_cannot(x: Tensor, dtype: torch.dtype) -> str | None:
     """Say why no kernel can take a tensor, computed with in `dtype`; Triton's interpreter takes those of a CPU."""
     if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"for tensors on {x.device.type}"
+    if torch.version.hip is not None:
+        return "for AMD devices, which the kernels were not written for"
     return "for float64" if dtype == torch.float64 else None
 
 

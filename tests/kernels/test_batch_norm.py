@@ -257,6 +257,7 @@ def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: py
     for options in ({"momentum": None}, {"track_running_stats": False}):
         normalized(nn.BatchNorm2d(4, **options), x)
     normalized(norm, x, dropout=nn.AlphaDropout(0.5))
+    assert not normalized(norm, x, dropout=nn.Dropout(1.0)).any()
     normalized(norm, x, relu=nn.LeakyReLU())
     normalized(norm, x.contiguous())
     normalized(norm, x, residual=residual.contiguous())
@@ -265,6 +266,27 @@ def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: py
     assert len(calls) == 3
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         normalized(norm, x[:1, :, :1, :1])
+
+
+def test_backward_hooks_and_those_of_all_modules_are_heard(on_kernels: None) -> None:
+    norm, x = nn.BatchNorm2d(4).to(DEVICE), features((2, 4, 3, 5))
+    handle = norm.register_full_backward_pre_hook(lambda _, gradients: (torch.zeros_like(gradients[0]),))  # type: ignore[index]  # a tuple
+    normalized(norm, x, relu=False).sum().backward()
+    handle.remove()
+    assert norm.bias.grad is not None
+    assert not norm.bias.grad.any()
+    seen = list[type[nn.Module]]()
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module)))
+    normalized(norm, x, relu=nn.ReLU())
+    handle.remove()
+    assert seen == [nn.BatchNorm2d, nn.ReLU]
+
+
+def test_a_second_derivative_raises(on_kernels: None) -> None:
+    norm, x = nn.BatchNorm2d(4).to(DEVICE), features((2, 4, 3, 5))
+    (gradient,) = torch.autograd.grad(normalized(norm, x).sum(), [x], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.square().sum().backward()
 
 
 def test_nothing_of_it_is_taken_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

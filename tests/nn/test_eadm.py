@@ -46,6 +46,17 @@ def test_attention_stays_in_its_band() -> None:
     torch.testing.assert_close(constant, torch.full((1, 2, 3, 4), 0.6224593))
 
 
+@pytest.mark.parametrize("scale", [30, 3000])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-3), (torch.bfloat16, 5e-3)])
+def test_attention_in_half_precision_is_that_of_the_same_values(
+    scale: float, dtype: torch.dtype, tolerance: float
+) -> None:
+    x = (torch.randn(2, 4, 13, 25) * scale).to(dtype)
+    attention = simam_attention(x)
+    assert attention.dtype == dtype
+    torch.testing.assert_close(attention.double(), simam_attention(x.double()), rtol=0, atol=tolerance)
+
+
 def test_attention_of_a_single_value() -> None:
     assert simam_attention(torch.ones(1, 1, 1, 1), correction=1).item() == pytest.approx(0.6224593)
 

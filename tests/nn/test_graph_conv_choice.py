@@ -100,6 +100,15 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     many = (torch.zeros(2, 3, 5, 65), arguments[1], None, torch.zeros(2, 65, 65))
     with pytest.raises(ValueError, match="for more than 4 partitions or 32 joints, here 2 and 65, got 'triton'"):
         graph_conv(*many, implementation="triton")
+    far = torch.empty_strided((1, 3, 1, 4), (1, 2**30 + 8, 4, 1), device="meta")  # as a view of something larger
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    weight, graph = arguments[1].to("meta"), arguments[3].to("meta")
+    with pytest.raises(ValueError, match=re.escape("for samples whose numbers lie 2^31 places apart or more, got")):
+        graph_conv(far, weight, None, graph, implementation="triton")
+    monkeypatch.setattr(torch.version, "hip", "6.0")
+    with pytest.raises(ValueError, match="for AMD devices, which the kernels were not written for, got 'triton'"):
+        graph_conv(*arguments, implementation="triton")
+    monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(choice, "_HAS_TRITON", False)
     message = "graph_conv: `implementation='triton'` needs Triton. Run `pip install triton`, or pass 'auto'."
     with pytest.raises(ImportError, match=re.escape(message)):

@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import warnings
 from typing import Any, Literal
 
 import pytest
@@ -148,6 +149,32 @@ def test_training_mode_drops_out_from_the_second_block_on() -> None:
     assert torch.equal(none(x), none(x))
     rates = [module.p for module in STGCN(NTU_RGBD_25).modules() if isinstance(module, nn.Dropout)]
     assert rates == [0.0] + [0.5] * 9
+
+
+def test_an_empty_batch() -> None:
+    assert STGCN(NTU_RGBD_25).eval()(torch.zeros(0, 3, 50, 25, 2)).shape == (0, 256)
+
+
+def test_the_first_batch_norm_can_be_replaced() -> None:
+    encoder = STGCN(NTU_RGBD_25, channels=(4,), strides=(1,))
+    encoder.data_bn = nn.BatchNorm1d(75, affine=False)
+    assert encoder(torch.randn(2, 3, 5, 25, 1)).isfinite().all()
+
+
+def test_on_the_meta_device_and_traced() -> None:
+    with torch.device("meta"):
+        encoder = STGCN(NTU_RGBD_25, channels=(4, 64), strides=(1, 2))
+        assert encoder(torch.empty(2, 3, 13, 25, 2)).shape == (2, 64)
+    encoder, x = STGCN(NTU_RGBD_25, channels=(4,), strides=(1,)).eval(), torch.randn(2, 3, 5, 25, 2)
+    x[1, ..., 1] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions of torch advise against tracing
+        traced = torch.jit.trace(encoder, x)
+    torch.testing.assert_close(traced(x.flip(0)), encoder(x.flip(0)))
+
+
+def test_repr_says_what_no_part_says() -> None:
+    assert "layout='NTU_RGBD_25', bodies='all'" in repr(STGCN(NTU_RGBD_25, channels=(4,), strides=(1,), bodies="all"))
 
 
 def test_input_is_left_alone() -> None:

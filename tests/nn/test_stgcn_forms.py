@@ -26,6 +26,35 @@ def test_agrees_with_the_operations_of_the_released_code(training: bool) -> None
         torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("residual", [True, False])
+def test_whoever_listens_hears_what_a_plain_block_says(residual: bool) -> None:
+    block = STGCNBlock(4, 4, adjacency(NTU_RGBD_25), residual=residual)
+    x = torch.randn(2, 4, 5, 25)
+    expected = block(x)
+    heard: dict[nn.Module, Tensor] = {}
+    for module in (block.tcn, block.tcn[3], block.tcn[4]):
+        handle = module.register_forward_hook(lambda module, _, out: heard.update({module: out}))
+        torch.testing.assert_close(block(x), expected)
+        handle.remove()
+        found = heard[module] + x if residual else heard[module]
+        torch.testing.assert_close(found.relu(), expected)
+        assert heard[module].min() < 0, "what was heard has gone through the ReLU since"
+
+
+def test_a_residual_path_or_a_temporal_one_with_hooks_is_called() -> None:
+    block = STGCNBlock(4, 8, adjacency(NTU_RGBD_25), stride=2)
+    x, calls = torch.randn(2, 4, 5, 25, requires_grad=True), list[nn.Module]()
+    expected = block(x)
+    assert block.residual is not None
+    for module in (block.tcn, block.residual):
+        module.register_full_backward_hook(lambda module, *_: calls.append(module))
+    block.tcn[1] = nn.ReLU()  # such hooks do not bear an operation in place
+    out = block(x)
+    torch.testing.assert_close(out, expected)
+    out.sum().backward()
+    assert set(calls) == {block.tcn, block.residual}
+
+
 def test_memory_is_channels_last_from_end_to_end() -> None:
     encoder = STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1))
     seen = []

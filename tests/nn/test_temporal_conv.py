@@ -76,6 +76,27 @@ def test_spectral_gradients_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(run, inputs[:2])
 
 
+def test_spectral_is_differentiable_once() -> None:
+    x, weight = torch.randn(1, 2, 5, 3, requires_grad=True), torch.randn(2, 2, 3, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(temporal_conv(x, weight, implementation="spectral").sum(), [x], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.square().sum().backward()
+
+
+@pytest.mark.parametrize("implementation", ["direct", "spectral"])
+def test_dtype_under_autocast_and_an_empty_batch(implementation: TemporalConvImplementation) -> None:
+    weight = torch.randn(4, 3, 5, 1)
+    for shape in ((2, 3, 7, 5), (0, 3, 7, 5)):
+        x = torch.randn(shape, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = temporal_conv(x, weight, implementation=implementation)
+            wide = temporal_conv(x.double(), weight.double(), implementation=implementation)
+        assert (out.dtype, wide.dtype) == (torch.bfloat16, torch.float64)
+        assert out.shape == (shape[0], 4, 7, 5)
+        (gradient,) = torch.autograd.grad(out.sum(), [x])
+        assert gradient.shape == shape
+
+
 def test_spectral_is_no_less_exact_than_direct() -> None:
     """Fewer products round less: against float64, at the widest layer of the paper's encoder."""
     x, weight, bias = (value.detach() for value in draw(1, 256, 256, 13, 2, 9))

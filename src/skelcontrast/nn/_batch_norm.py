@@ -65,17 +65,18 @@ def normalized(
     Modules of which a kernel knows what they do are not called where it takes their place, unless they have hooks.
     """
     modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
-    if _trains(norm) and all(_is_known(module) for module in modules) and _is_for_kernels(x, residual):
-        p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
+    p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
+    if _trains(norm) and all(_is_known(module) for module in modules) and p < 1 and _is_for_kernels(x, residual):
         return fused(norm, x, p, residual, relu=relu is not False, left_out=left_out)
+    heard = any(_has_listeners(module) for module in modules)  # they may keep what they are shown
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
     if dropout is not None:
         out = dropout(out)
     if residual is not None:
-        out += residual
+        out = out + residual if heard else out.add_(residual)
     if isinstance(relu, nn.Module):
         return relu(out)  # type: ignore[no-any-return]  # modules return anything
-    return F.relu(out, inplace=True) if relu else out
+    return F.relu(out, inplace=not heard) if relu else out
 
 
 def fused(
@@ -97,8 +98,18 @@ def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
 
 def _is_known(module: nn.Module) -> bool:
     """Tell whether a module does what torch's own does, and nobody listens to it."""
-    listeners = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return type(module) in _KNOWN and not listeners
+    return type(module) in _KNOWN and not _has_listeners(module)
+
+
+def _has_listeners(module: nn.Module) -> bool:
+    """Tell whether a module has hooks, of its own or, which torch.compile does not ask, of all modules."""
+    own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(own) or (not torch.compiler.is_compiling() and torch.nn.modules.module._has_any_global_hook())
+
+
+def is_plain(module: nn.Module | None) -> TypeGuard[nn.Sequential]:
+    """Tell whether a module is a sequence whose parts may be called without it."""
+    return type(module) is nn.Sequential and not _has_listeners(module)
 
 
 def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:

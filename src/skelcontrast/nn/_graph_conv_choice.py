@@ -75,6 +75,10 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
     if partitions > _TRITON_PARTITIONS or joints > _TRITON_JOINTS:
         most = f"{_TRITON_PARTITIONS} partitions or {_TRITON_JOINTS} joints"
         return f"for more than {most}, here {partitions} and {joints}"
+    _, *sizes = x.shape
+    _, *strides = x.stride()
+    if sum([(size - 1) * stride for size, stride in zip(sizes, strides, strict=True)]) >= 2**31:
+        return "for samples whose numbers lie 2^31 places apart or more"
     if not x.is_cuda:
         return None
     on = capability(x.device)

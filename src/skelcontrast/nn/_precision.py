@@ -18,13 +18,17 @@ EMULATED_BY_CPU = _emulated_by_cpu()
 
 def is_full_precision(x: Tensor) -> bool:
     """Tell whether `x` is computed with in float32 or float64."""
-    return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(x.device.type)
+    return autocast_dtype(x) in (torch.float32, torch.float64)
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype that autocast computes with for `x`, or its own."""
+    """Return the dtype that autocast computes with for `x`, or its own; it leaves float64 alone."""
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    # Of other kinds not every version of torch can be asked, and autocast is not there for all.
+    known = device in ("cpu", "cuda") or torch.amp.is_autocast_available(device)
+    if x.dtype == torch.float64 or not known or not torch.is_autocast_enabled(device):
+        return x.dtype
+    return torch.get_autocast_dtype(device)
 
 
 def is_emulated(weight: Tensor) -> bool:

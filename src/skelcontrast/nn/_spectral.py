@@ -87,7 +87,7 @@ class _Plan:
 
     def rows(self, transformed: Tensor, channels: int) -> Tensor:
         """See (R, n, V C) as a matrix of channels per product, (R, n V, C)."""
-        return transformed.view(self.products, -1, channels)
+        return transformed.view(self.products, transformed.shape[1] * self.joints, channels)
 
 
 def _frame_rows(x: Tensor) -> Tensor:
@@ -97,7 +97,8 @@ def _frame_rows(x: Tensor) -> Tensor:
 
 def _features(rows: Tensor, joints: int) -> Tensor:
     """Return rows (N, T, V C) as (N, C, T, V), channels-last."""
-    return rows.view(*rows.shape[:2], joints, -1).permute(0, 3, 1, 2)
+    samples, frames, columns = rows.shape
+    return rows.view(samples, frames, joints, columns // joints).permute(0, 3, 1, 2)
 
 
 def _transform(matrix: Tensor, rows: Tensor, into: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Twin:
         def compiled(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
             return gradient(ctx, upstream, of)
 
-        def direct(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        def direct(ctx: Context, upstream: Tensor, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
             return gradient(ctx, upstream, gradients)
 
         self.operator.register_autograd(compiled, setup_context=save)
@@ -74,7 +74,10 @@ class Twin:
         once = torch.autograd.function.once_differentiable(direct)
 
         def behind(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
-            return once(ctx, upstream) if torch.is_grad_enabled() else direct(ctx, upstream)
+            if not torch.is_grad_enabled():
+                return direct(ctx, upstream)
+            # It looks for gradients among its arguments, and those of a sum have only what was saved.
+            return once(ctx, upstream, *ctx.saved_tensors)
 
         methods: dict[str, Callable[..., Any]] = {"forward": ahead, "backward": behind}
         self._direct: Any = type(name, (torch.autograd.Function,), {of: staticmethod(by) for of, by in methods.items()})

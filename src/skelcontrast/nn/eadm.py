@@ -26,7 +26,7 @@ def simam_attention(x: Tensor, *, lambda_: float = 1e-4, correction: Literal[0, 
         correction: Divide the squared deviations by ``T * V - correction``. 0 is Eq. 3; 1 is the released code.
 
     Returns:
-        Attention (N, C, T, V).
+        Attention (N, C, T, V), computed in float32 at least and returned in the dtype of `x`.
 
     Raises:
         TypeError: If `x` is not a floating-point tensor.
@@ -46,10 +46,11 @@ def simam_attention(x: Tensor, *, lambda_: float = 1e-4, correction: Literal[0, 
     _check.shape("simam_attention", "x", _check.tensor("simam_attention", "x", x), "N C T V")
     _check.interval("simam_attention", "lambda_", lambda_, 0, open_low=True)
     _check.integer("simam_attention", "correction", correction, 0, 1)
-    squared = (x - x.mean((2, 3), keepdim=True)).square()
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in float16 a square is soon no number
+    squared = (wide - wide.mean((2, 3), keepdim=True)).square()
     count = max(x.shape[2] * x.shape[3] - correction, 1)
     variance = squared.sum((2, 3), keepdim=True) / count
-    return torch.sigmoid(squared / (4 * (variance + lambda_)) + 0.5)
+    return torch.sigmoid(squared / (4 * (variance + lambda_)) + 0.5).to(x.dtype)
 
 
 class DropMasks(NamedTuple):

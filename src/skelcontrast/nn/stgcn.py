@@ -6,10 +6,11 @@ from typing import Literal, TypeAlias
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.nn._batch_norm import convolved, normalized
+from skelcontrast.nn._batch_norm import convolved, is_plain, normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._precision import is_emulated
@@ -80,6 +81,10 @@ class STGCNBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
+        if not is_plain(self.tcn):
+            out: Tensor = self.tcn(self.gcn(x))
+            residual = self._added_back(x)
+            return F.relu(out if residual is None else out + residual)
         norm_in, relu, conv, norm_out, dropout = self.tcn
         between = normalized(norm_in, self.gcn(x), relu=relu)
         return convolved(conv, norm_out, between, dropout=dropout, residual=self._added_back(x))
@@ -90,7 +95,7 @@ class STGCNBlock(nn.Module):
         # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last memory
         # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
         kept = x if self.stride == 1 else x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
-        if isinstance(self.residual, nn.Sequential):
+        if is_plain(self.residual):
             conv, norm = self.residual
             return convolved(conv, norm, kept, relu=False)
         added: Tensor = self.residual(kept)
@@ -190,7 +195,7 @@ class STGCN(nn.Module):
         flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
         features = rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels)
         features = features.contiguous(memory_format=torch.channels_last)
-        if is_emulated(self.data_bn.weight):
+        if is_emulated(next(self.blocks.parameters())):
             with autocast_off(x.device):
                 wide: Tensor = self.blocks(features.float())
             return wide.to(torch.get_autocast_dtype("cpu"))
@@ -213,8 +218,12 @@ class STGCN(nn.Module):
         pooled = rearrange(rearrange(feature_map, "nm d t v -> nm (t v) d").mean(1), "(n m) d -> n m d", m=bodies)
         if self.bodies == "all" or bodies == 1:
             return pooled.mean(1)
-        weight = torch.where(present.any(1, keepdim=True), present, True).to(pooled.dtype)
+        weight = (present | ~present.any(1, keepdim=True)).to(pooled.dtype)
         return (pooled * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
+
+    def extra_repr(self) -> str:
+        """Show what no part says."""
+        return f"layout={self.layout.name!r}, bodies={self.bodies!r}"
 
     def present_bodies(self, x: Tensor) -> Tensor:
         """Return which bodies of skeletons (N, C, T, V, M) are anywhere non-zero, (N, M) bool."""
