@@ -73,6 +73,25 @@ def test_compiled_and_captured_steps_agree_with_plain_ones() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_one_generator_for_all_steps_moves_on_as_it_does_without_capture() -> None:
+    linear, x = torch.nn.Linear(3, 1).cuda(), torch.ones(2, 3, device="cuda")
+
+    def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        noise = torch.randn(x.shape, generator=generator, device="cuda")
+        loss = linear(x + noise).sum()
+        loss.backward()
+        return {"noise": noise}
+
+    found = []
+    for take in (step, CapturedStep(step, x, linear)):
+        generator = torch.Generator("cuda").manual_seed(3)
+        found.append(torch.stack([take(x, generator)["noise"] for _ in range(3)]))
+    assert torch.equal(found[0], found[1])
+    assert len(found[0].unique()) == 18
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_another_batch_is_refused() -> None:
     linear, x = torch.nn.Linear(3, 1).cuda(), torch.ones(2, 3, device="cuda")
 
@@ -84,6 +103,8 @@ def test_another_batch_is_refused() -> None:
     take = CapturedStep(step, x, linear)
     with pytest.raises(ValueError, match=r"`x` must be as it was captured, \[2, 3\] of torch\.float32 on cuda:0, got"):
         take(torch.ones(3, 3, device="cuda"), torch.Generator("cuda"))
+    with pytest.raises(ValueError, match=r"CapturedStep: `generator` must be on cuda, as the batch is, got cpu\."):
+        take(x, torch.Generator())
 
 
 def never(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

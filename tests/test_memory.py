@@ -143,6 +143,12 @@ def test_errors_of_the_constructor(change: dict[str, Any], kind: type[Exception]
         (torch.zeros(2, 3), {}, ValueError, "`keys` must have shape (B, 2) to match the bank, got (2, 3)."),
         (torch.zeros(2, 4), {}, ValueError, "`keys` must have shape (B, 2) to match the bank, got (2, 4)."),
         (torch.zeros(2), {}, ValueError, "`keys` must have shape (B, 2) to match the bank, got (2,)."),
+        (
+            torch.zeros(1, 2, device="meta"),
+            {},
+            ValueError,
+            "`keys` must be on the device of `bank` (cpu), got meta.",
+        ),
         (torch.zeros(1, 2).long(), {}, TypeError, "`keys` must be floating point, got torch.int64."),
         ([[0.0, 0.0]], {}, TypeError, "`keys` must be a torch.Tensor, got list."),
         (

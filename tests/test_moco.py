@@ -96,7 +96,7 @@ def test_buffers_follow_the_copys_own_batches() -> None:
 
 def test_no_gradient_reaches_the_key_side() -> None:
     net = MoCo(network(), nn.Linear(4, 2), momentum=0.9)
-    x = torch.randn(6, 3)
+    x = torch.randn(6, 3, requires_grad=True)
     query, key = net.query(x), net.key(x)
     assert query.requires_grad
     assert not key.requires_grad
@@ -171,18 +171,34 @@ def test_repr() -> None:
 def test_update_from_another_module() -> None:
     follower = MomentumEncoder(nn.Linear(3, 2))
     before = [value.clone() for value in follower.parameters()]
-    must = (
-        "MomentumEncoder.update: `source` must have the parameters of the copied module, by name and shape, got others"
-    )
+    must = "`source` must have the parameters of the copied module, by name, shape and dtype, got others"
     for source, names in (
         (nn.Linear(3, 2, bias=False), "bias"),
         (nn.Sequential(nn.Linear(3, 2)), "0.bias, 0.weight, bias, weight"),
         (nn.Linear(1, 2), "weight"),  # would broadcast
         (nn.Linear(3, 1), "bias, weight"),
+        (nn.Linear(3, 2).double(), "bias, weight"),
     ):
-        with pytest.raises(ValueError, match=re.escape(f"{must} in {names}.")):
+        with pytest.raises(ValueError, match=re.escape(f"MomentumEncoder.update: {must} in {names}.")):
             follower.update(source)
     assert all(torch.equal(a, b) for a, b in zip(before, follower.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_update_of_narrow_parameters_is_refused(dtype: torch.dtype) -> None:
+    online = nn.Linear(3, 2).to(dtype)  # where 1 + 0.001 (2 - 1) is 1
+    message = f"`source` must have parameters of float32 or wider, got {dtype}. Keep the weights in float32"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MomentumEncoder(online).update(online)
+
+
+def test_a_whole_is_drawn_after_its_parts() -> None:
+    class Zeroed(nn.Sequential):
+        def reset_parameters(self) -> None:
+            nn.init.zeros_(self[0].get_parameter("weight"))
+
+    follower = MomentumEncoder(nn.Sequential(Zeroed(nn.Linear(3, 2))), init="independent")
+    assert not follower.module.get_parameter("0.0.weight").any()
 
 
 class Scale(nn.Module):

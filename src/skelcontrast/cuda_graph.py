@@ -33,7 +33,7 @@ class CapturedStep:
     Raises:
         TypeError: If `x` is not a floating-point tensor.
         ValueError: If `x` is not on a CUDA device, if `warmup` is below 1, or if a later batch has another shape,
-            dtype or device.
+            dtype or device, or a generator is of another kind of device.
 
     Example:
         Stage two of AimCLR; on a CPU the step itself is called instead:
@@ -50,7 +50,8 @@ class CapturedStep:
         ...     loss.total.backward()
         ...     model.enqueue(views.key)
         ...     return {"total": loss.total.detach()}
-        >>> x, generator = torch.randn(4, 3, 8, 25, 1), torch.Generator().manual_seed(0)
+        >>> x = torch.randn(4, 3, 8, 25, 1)
+        >>> generator = torch.Generator(x.device).manual_seed(0)
         >>> take = CapturedStep(step, x, model) if x.is_cuda else step
         >>> optimizer = torch.optim.SGD(model.query_parameters(), lr=0.01)
         >>> bool(take(x, generator)["total"] > 0)
@@ -104,7 +105,7 @@ class CapturedStep:
 
         Args:
             x: The batch; it is copied.
-            generator: Says, with its state, what is drawn. It is not advanced.
+            generator: What is drawn from, on the device of the batch.
 
         Returns:
             The step's results, as tensors of their own.
@@ -112,8 +113,11 @@ class CapturedStep:
         expected, got = (f"{list(of.shape)} of {of.dtype} on {of.device}" for of in (self._x, x))
         if expected != got:
             _check.fail(OWNER, "x", f"be as it was captured, {expected}", got, hint="Capture anew for other batches.")
+        if generator.device.type != self._x.device.type:
+            _check.fail(OWNER, "generator", f"be on {self._x.device.type}, as the batch is", generator.device)
         self._x.copy_(x)
         self._generator.set_state(generator.get_state())
         self._set_gradients(self._gradients)
         self._graph.replay()
+        generator.set_state(self._generator.get_state())  # which the replay has moved on
         return {name: result.clone() for name, result in self._results.items()}

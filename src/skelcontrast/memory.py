@@ -95,6 +95,7 @@ class MemoryQueue(nn.Module):
         """Raise what `enqueue` would raise for these keys, and store nothing."""
         _check.tensor("MemoryQueue.enqueue", "keys", keys)
         _check.shape("MemoryQueue.enqueue", "keys", keys, "B D", D=self.dim, why="to match the bank")
+        _check.same_device("MemoryQueue.enqueue", "keys", keys, "bank", self.keys.device)
         count = len(keys) * (_ranks() if gather else 1)
         if count > self.size:
             must = f"hold at most {self.size} keys, the size of the queue"
@@ -113,9 +114,9 @@ def choose_queue_size(samples: int, batch_size: int, *, wanted: int | None = Non
 
     Args:
         samples: Number of training sequences.
-        batch_size: Sequences in a batch: a bank holds the keys of one batch at least.
-        wanted: A number of your own, which is returned, with a warning where it is above `samples`.
-        largest: The most to choose. 32768 is what the paper has (Section 4.2).
+        batch_size: Sequences in a batch, the least that is chosen: a bank takes the keys of a whole batch.
+        wanted: A number of your own, which is returned as it is, with a warning where it is above `samples`.
+        largest: The most that is chosen, unless a batch is larger. 32768 is what the paper has (Section 4.2).
 
     Raises:
         TypeError: If an argument is not an integer.

@@ -24,7 +24,7 @@ class MomentumEncoder(nn.Module):
         module: The module to copy; anything that `copy.deepcopy` can copy.
         momentum: Weight m of the old value, in [0, 1].
         init: ``"copy"`` starts equal to the module (MoCo, and what Section 3.1 implies). ``"independent"`` draws every
-            layer of the copy anew by its ``reset_parameters``, which is what the released code does.
+            layer of the copy anew by its ``reset_parameters``: the released code draws both sides, from N(0, 0.02^2).
 
     Raises:
         TypeError: If a layer with parameters has no ``reset_parameters`` and `init` is ``"independent"``.
@@ -65,17 +65,26 @@ class MomentumEncoder(nn.Module):
         """Move every parameter towards `source`: ``key <- m * key + (1 - m) * query`` (Eq. 2).
 
         Raises:
-            ValueError: If the parameters of `source` have other names or shapes.
+            ValueError: If the parameters of `source` have other names, shapes or dtypes, or are narrower than float32,
+                where what moves a parameter by ``1 - m`` is lost in rounding.
         """
         mine, theirs = dict(self.module.named_parameters()), dict(source.named_parameters())
         differing = [
             name
             for name in sorted(mine.keys() | theirs.keys())
-            if name not in mine or name not in theirs or mine[name].shape != theirs[name].shape
+            if name not in mine
+            or name not in theirs
+            or mine[name].shape != theirs[name].shape
+            or mine[name].dtype != theirs[name].dtype
         ]
         if differing:
-            must = "have the parameters of the copied module, by name and shape"
+            must = "have the parameters of the copied module, by name, shape and dtype"
             _check.fail("MomentumEncoder.update", "source", must, f"others in {', '.join(differing[:5])}")
+        narrow = {str(value.dtype) for value in mine.values() if value.dtype in (torch.bfloat16, torch.float16)}
+        if narrow:
+            hint = "Keep the weights in float32, and compute under torch.autocast."
+            must = "have parameters of float32 or wider"
+            _check.fail("MomentumEncoder.update", "source", must, ", ".join(sorted(narrow)), hint=hint)
         if mine:  # a module without parameters has nothing to follow
             torch._foreach_lerp_(list(mine.values()), list(theirs.values()), 1 - self.momentum)
 
@@ -84,15 +93,16 @@ class MomentumEncoder(nn.Module):
         return f"momentum={self.momentum}"
 
 
-def _draw_anew(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        reset = getattr(part, "reset_parameters", None)
-        if callable(reset):
-            reset()
-        elif next(part.parameters(recurse=False), None) is not None:
-            must = "have `reset_parameters` in every layer with parameters when `init` is 'independent'"
-            layer = f"{type(part).__name__}{f' as {name}' if name else ''}"
-            _check.fail("MomentumEncoder", "module", must, layer, kind=TypeError)
+def _draw_anew(module: nn.Module, name: str = "") -> None:
+    for child, part in module.named_children():  # first, because a whole may set its parts
+        _draw_anew(part, f"{name}.{child}" if name else child)
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+    elif next(module.parameters(recurse=False), None) is not None:
+        must = "have `reset_parameters` in every layer with parameters when `init` is 'independent'"
+        layer = f"{type(module).__name__}{f' as {name}' if name else ''}"
+        _check.fail("MomentumEncoder", "module", must, layer, kind=TypeError)
 
 
 class MoCo(nn.Module):

@@ -108,6 +108,11 @@ def test_it_compiles_without_a_break() -> None:
         leaves = [view.detach().requires_grad_() for view in views]
         found.append([call(*leaves), *torch.autograd.grad(call(*leaves), leaves)])
     torch.testing.assert_close(found[0], found[1])
+    for count in (1, 2, 3):  # with no, one and two extreme views, of which none needs a gradient
+        torch.compiler.reset()
+        compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(*views[:count]), loss(*views[:count]))
 
 
 @pytest.mark.gpu

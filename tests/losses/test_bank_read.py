@@ -27,12 +27,6 @@ def _poisoned_memory() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut even small banks into several chunks, the last of them not full."""
-    monkeypatch.setattr(_chunked_read, "_ON_CPU", 1)
-
-
 def draw(N: int, D: int, K: int, dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], Tensor, Tensor]:
     views = [unit_rows(N, D, seed, dtype=dtype) for seed in (0, 1, 2)]
     return views, unit_rows(N, D, 3, dtype=dtype), unit_rows(K, D, 4, dtype=dtype)

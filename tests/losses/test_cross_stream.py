@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from tests.reference import losses as reference
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
-from skelcontrast.losses import CrossStream, CrossStreamLoss, cross_stream, nearest_neighbors, nnm
+from skelcontrast.losses import CrossStream, CrossStreamLoss, _context_read, cross_stream, nearest_neighbors, nnm
+from skelcontrast.losses._operators import streamed_context
 from skelcontrast.losses.bank_read import Implementation
 
 Streams = tuple[list[Tensor], list[Tensor], list[Tensor]]
@@ -24,6 +26,7 @@ def draw(N: int, K: int, widths: tuple[int, ...]) -> Streams:
     return queries, keys, [unit_rows(K, D, 30 + s) for s, D in enumerate(widths)]
 
 
+@pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("widths", [(24, 24), (65, 24, 7), (5, 6, 7, 8)])
 @pytest.mark.parametrize(("N", "K", "k"), [(1, 1, 1), (3, 7, 3), (3, 97, 1)])
@@ -79,10 +82,21 @@ def test_agrees_with_the_released_code(
         torch.testing.assert_close(query.grad, numbers[f"grad_{name}_{setting}"], rtol=0, atol=1e-9)
 
 
+def test_the_context_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Mock(wraps=streamed_context)
+    monkeypatch.setattr(_context_read, "streamed_context", reads)
+    queries, keys, banks = draw(3, 20, (8, 9))
+    cross_stream(queries, keys, banks, implementation="dense")
+    reads.assert_not_called()
+    cross_stream(queries, keys, banks, implementation="chunked")
+    reads.assert_called_once()
+
+
+@pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("context", [False, True])
 @both_twins
 def test_gradient(context: bool, implementation: Implementation) -> None:
-    queries, keys, banks = draw(2, 6, (4, 5, 4))
+    queries, keys, banks = draw(2, 37, (4, 5, 4))
     inputs = tuple(query.requires_grad_() for query in queries)
 
     def losses(*queries: Tensor) -> tuple[Tensor, ...]:

@@ -35,6 +35,16 @@ def test_neighbors_agree_with_the_oracle(N: int, D: int, K: int, k: int, impleme
     assert found.tolist() == [a + b for a, b in zip(*expected, strict=True)]
 
 
+@pytest.mark.parametrize("positives", POSITIVES)
+def test_a_row_of_minus_one_is_no_neighbor(positives: Positives) -> None:
+    query, positive, bank = draw(2, 8, 20)
+    rows = torch.tensor([[3, -1, 5], [-1, -1, 2]])
+    found = nnm(query, positive, bank, rows, positives=positives, reduction="none")
+    for n, kept in enumerate(([3, 5], [2])):
+        expected = nnm(query[[n]], positive[[n]], bank, torch.tensor([kept]), positives=positives, reduction="none")
+        torch.testing.assert_close(found[[n]], expected)
+
+
 def test_neighbors_carry_no_gradient_and_ignore_autocast() -> None:
     queries = [unit_rows(5, 32, seed, dtype=torch.float32, requires_grad=True) for seed in (0, 1)]
     bank = unit_rows(500, 32, 2, dtype=torch.float32)

@@ -184,6 +184,25 @@ def test_compiles_without_a_graph_break(implementation: Implementation) -> None:
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 
+@needs_compiler
+@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize(
+    "name", ["chunked info_nce", "chunked d3m", "chunked nnm sum", "chunked cross_stream", "dense aimclr"]
+)
+def test_compiles_alone_for_batches_of_any_size(name: str, trains: bool) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(LOSSES[name], fullgraph=True, backend="aot_eager")
+    for N in (4, 3, 6):
+        query, extreme, positive, bank = draw(N, 8, 40)
+        inputs = query.requires_grad_(trains), extreme, positive, bank
+        torch.testing.assert_close(compiled(*inputs, 0.07, "mean"), LOSSES[name](*inputs, 0.07, "mean"))
+
+
+@every_loss
+def test_an_empty_batch(loss: Loss) -> None:
+    assert loss(*draw(0, 8, 40), 0.07, "none").shape == (0,)
+
+
 def read(z: Tensor, s: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Return the log-partition of one z over its rows s (1 + K, D), and the attention-weighted mean of the rows."""
     logits = s @ z / temperature

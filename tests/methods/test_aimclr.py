@@ -187,6 +187,12 @@ def test_start_of_the_key_side_is_an_argument_of_its_own() -> None:
     assert torch.equal(copied.query, copied.key)
 
 
+def test_parameters_of_the_drop_layer_are_trained() -> None:
+    model = build(drop=nn.Conv2d(8, 8, 1))
+    assert isinstance(model.drop, nn.Conv2d)
+    assert {id(parameter) for parameter in model.drop.parameters()} < {id(one) for one in model.query_parameters()}
+
+
 def test_own_drop_layer_is_kept() -> None:
     drop = EADM(drop_share=0.2)
     assert build(drop=drop).drop is drop

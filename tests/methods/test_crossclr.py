@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from tests.reference import losses as reference
 from torch import Tensor, nn
 
+from skelcontrast.memory import MemoryQueue
 from skelcontrast.methods import AimCLR, CrosSCLR, CrosSCLRLoss, CrosSCLRViews, SkeletonCLR
 from skelcontrast.nn import STGCN, ProjectionHead
 from skelcontrast.skeleton import COCO_17, to_stream
@@ -220,6 +222,17 @@ def test_state_round_trip_goes_on_bit_for_bit() -> None:
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
 
 
+def test_every_bank_is_told_to_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, keys = build(), {name: torch.zeros(2, 6) for name in NAMES}
+    with pytest.raises(RuntimeError, match=r"`gather` must be False unless torch\.distributed is initialised"):
+        model.enqueue(keys, gather=True)
+    told = Mock()
+    monkeypatch.setattr(MemoryQueue, "check_keys", Mock())
+    monkeypatch.setattr(MemoryQueue, "enqueue", told)
+    model.enqueue(keys, gather=True)
+    assert [call.kwargs for call in told.call_args_list] == [{"gather": True}] * 3
+
+
 def test_repr_shows_the_settings() -> None:
     assert "temperature=0.3, k=2, context=False" in repr(build(k=2, context=False))
 
@@ -234,7 +247,19 @@ def sharing(first: SkeletonCLR) -> SkeletonCLR:
     return SkeletonCLR(STGCN(COCO_17, channels=(4, 8), strides=(1, 2)), first.moco.query_head, queue_size=16)
 
 
-AGREE = "`streams` must agree in temperature, implementation, bank size and the row that is filled next, got "
+def filled() -> SkeletonCLR:
+    full: SkeletonCLR = stream()
+    full.enqueue(torch.zeros(16, 6))
+    return full
+
+
+AGREE = (
+    "`streams` must agree in temperature, implementation, bank size, the row that is filled next and the keys stored "
+    "so far, got "
+)
+NAMED = (
+    "`streams` must have names that a torch.nn.ModuleDict takes: strings without a dot, and none of its own attributes"
+)
 
 
 @pytest.mark.parametrize(
@@ -255,18 +280,25 @@ AGREE = "`streams` must agree in temperature, implementation, bank size and the 
         (
             lambda one: {"joint": one, "bone": stream(temperature=0.5)},
             ValueError,
-            AGREE + "joint (0.3, 'auto', 16, 0), bone (0.5, 'auto', 16, 0).",
+            AGREE + "joint (0.3, 'auto', 16, 0, 0), bone (0.5, 'auto', 16, 0, 0).",
         ),
         (
             lambda one: {"joint": one, "bone": stream(queue_size=8)},
             ValueError,
-            AGREE + "joint (0.3, 'auto', 16, 0), bone (0.3, 'auto', 8, 0).",
+            AGREE + "joint (0.3, 'auto', 16, 0, 0), bone (0.3, 'auto', 8, 0, 0).",
         ),
         (
             lambda one: {"joint": one, "bone": shifted()},
             ValueError,
-            AGREE + "joint (0.3, 'auto', 16, 0), bone (0.3, 'auto', 16, 3).",
+            AGREE + "joint (0.3, 'auto', 16, 0, 0), bone (0.3, 'auto', 16, 3, 3).",
         ),
+        (
+            lambda one: {"joint": one, "bone": filled()},
+            ValueError,
+            AGREE + "joint (0.3, 'auto', 16, 0, 0), bone (0.3, 'auto', 16, 0, 16).",
+        ),
+        (lambda one: {"joint": one, "keys": stream()}, ValueError, NAMED + ", got 'keys'."),
+        (lambda one: {"joint": one, "a.b": stream()}, ValueError, NAMED + ", got 'a.b'."),
     ],
 )
 def test_streams_that_do_not_fit(streams: Callable[[Any], Any], kind: type[Exception], message: str) -> None:
@@ -302,6 +334,14 @@ def test_errors_of_the_settings() -> None:
         (
             lambda model, x: model.enqueue({**model.embed(x, x).key, "depth": x["joint"]}),
             "CrosSCLR.enqueue: `keys` must name the streams joint, motion, bone, got joint, motion, bone, depth.",
+        ),
+        (  # or the banks would come out of step
+            lambda model, x: model.enqueue({**model.embed(x, x).key, "bone": torch.zeros(2, 6)}),
+            "CrosSCLR.enqueue: `keys` must hold as many of every stream, got joint 5, motion 5, bone 2.",
+        ),
+        (
+            lambda model, x: model.enqueue({**model.embed(x, x).key, "bone": torch.zeros(5, 6, device="meta")}),
+            "MemoryQueue.enqueue: `keys` must be on the device of `bank` (cpu), got meta.",
         ),
         (  # the last stream's keys do not fit: no bank takes any
             lambda model, x: model.enqueue({**model.embed(x, x).key, "bone": torch.zeros(5, 7)}),

@@ -62,6 +62,8 @@ def _launch(
     G, N, D = views.shape
     R, K = G * N, bank.shape[0]
     nearest = views.new_zeros(G, N, k, dtype=torch.int64)
+    if R == 0:
+        return nearest
     views, positive, bank = views.contiguous(), positive.contiguous(), bank.contiguous()
     tiles = _lay_out(R, K, D, bank)
     attend, slots = attended is not None, power_of_two(k) if k else 0

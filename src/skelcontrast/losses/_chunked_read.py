@@ -140,4 +140,5 @@ def _chunks(queries: Tensor, bank: Tensor, size: int) -> Iterator[tuple[Tensor, 
 def _maxima(products: Tensor, nearest: NearestBlocks) -> Tensor:
     """Return the highest products of every block of keys, (chunk / block, R), which are kept with the nearest."""
     place = nearest.place(products.shape[0] // BLOCK)
-    return torch.amax(products.view(-1, BLOCK, products.shape[1]), dim=1, out=place)
+    size, queries = products.shape
+    return torch.amax(products.view(size // BLOCK, BLOCK, queries), dim=1, out=place)

@@ -1,6 +1,7 @@
 """The streaming twins as operators of torch, each one node for `torch.compile`, and their gradient in closed form."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,11 +105,15 @@ def tied(log_partition: Tensor, temperature: float, *views_and_attended: Tensor)
 
 
 class _Tied(torch.autograd.Function):
+    # Arguments are not named one by one, here and below: where no view needs a gradient, torch's compiler counts them,
+    # and takes some numbers of them for a function without a context.
     @staticmethod
-    def forward(ctx: FunctionCtx, log_partition: Tensor, temperature: float, *views_and_attended: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, *given: Any) -> Tensor:  # noqa: ANN401  see above
+        log_partition, temperature, *views_and_attended = given
         ctx.save_for_backward(*views_and_attended[1::2])
         ctx.temperature = temperature  # type: ignore[attr-defined]  # contexts take any attribute
-        return log_partition.clone()
+        of_views: Tensor = log_partition.clone()
+        return of_views
 
     @staticmethod
     @once_differentiable
@@ -137,21 +142,8 @@ def aimclr_terms(
 
 class _Terms(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: FunctionCtx,
-        stacked: Tensor,
-        positive: Tensor,
-        bank: Tensor,
-        log_partition: Tensor,
-        attended: Tensor,
-        neighbors: Tensor,
-        temperature: float,
-        positives: str,
-        form: str,
-        *_views: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        reads = log_partition, attended, neighbors
-        contrast, d3m, gradients = fused_terms(stacked, positive, bank, *reads, temperature, positives, form)
+    def forward(ctx: FunctionCtx, *given: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401  see above
+        contrast, d3m, gradients = fused_terms(*given[:9])  # behind them come the views
         ctx.save_for_backward(gradients)
         return contrast, d3m
 

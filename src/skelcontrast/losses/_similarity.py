@@ -46,7 +46,9 @@ def check_bank(owner: str, name: str, value: object, other_name: str, other: Ten
     bank = _check.tensor(owner, name, value)
     D = other.shape[1]
     hint = "Was the bank passed transposed?" if bank.ndim == 2 and bank.shape[0] == D else ""
-    why = f"to match `{other_name}` {_check.show(other.shape)}"
+    # Sizes that torch.compile leaves open cannot be written down, so that this is not said unless it is needed.
+    fits = bank.ndim == 2 and bank.shape[1] == D
+    why = "" if fits else f"to match `{other_name}` {_check.show(other.shape)}"
     _check.shape(owner, name, bank, "K D", D=D, why=why, hint=hint)
     _check.same_device(owner, name, bank, other_name, other.device)
     return bank

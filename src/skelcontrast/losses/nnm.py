@@ -72,8 +72,8 @@ def nnm(
         query: Embeddings (N, D), expected to be unit vectors, which is not checked.
         positive: Key of each query (N, D).
         bank: Stored keys (K, D).
-        neighbors: Rows of the bank (N, P), int64, as `nearest_neighbors` returns them. A row of the bank that a query
-            names several times counts once. That they lie in [0, K) is not checked here.
+        neighbors: Rows of the bank (N, P), int64, as `nearest_neighbors` returns them, or -1 for none. A row of the
+            bank that a query names several times counts once. That they lie in [-1, K) is not checked here.
         temperature: Divides the dot products, positive.
         positives: How the positives of a query enter: ``"sum"`` adds their negative log-probabilities (Eq. 9),
             ``"mean"`` averages them (the released code), ``"logsumexp"`` adds the probabilities inside one logarithm
@@ -148,7 +148,8 @@ def _check_neighbors(neighbors: object, query: Tensor) -> None:
     if rows.dtype != torch.int64:
         hint = "Pass rows of the bank, as `nearest_neighbors` returns them."
         _check.fail("nnm", "neighbors", "be int64", rows.dtype, hint=hint, kind=TypeError)
-    why = f"to match `query` {_check.show(query.shape)}"
+    fits = rows.ndim == 2 and rows.shape[0] == query.shape[0]
+    why = "" if fits else f"to match `query` {_check.show(query.shape)}"
     _check.shape("nnm", "neighbors", rows, "N P", N=query.shape[0], why=why)
     _check.same_device("nnm", "neighbors", rows, "query", query.device)
 

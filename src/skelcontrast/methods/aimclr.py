@@ -138,6 +138,10 @@ class AimCLR(MomentumContrast):
         if self.drop is not None:
             _with_feature_map(encoder)
 
+    def query_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters to optimise, those of the query side and any of the drop layer."""
+        return [*super().query_parameters(), *(self.drop.parameters() if self.drop is not None else ())]
+
     def embed(self, query_view: Tensor, key_view: Tensor, extreme_view: Tensor | None = None) -> AimCLRViews:
         """Embed two normal views and one extreme view (N, C, T, V, M) of a batch.
 

@@ -161,6 +161,10 @@ class CrosSCLR(nn.Module):
     def enqueue(self, keys: Mapping[str, Tensor], *, gather: bool = False) -> None:
         """Store the batch's keys (N, D) of every stream, or of none where one is refused; the last call of a step."""
         self._check_names("enqueue", "keys", keys)
+        counts = {name: len(of) for name, of in keys.items() if isinstance(of, Tensor) and of.ndim}
+        if len(set(counts.values())) > 1:
+            got = ", ".join(f"{name} {count}" for name, count in counts.items())
+            _check.fail("CrosSCLR.enqueue", "keys", "hold as many of every stream", got)
         for name, method in self._methods().items():  # all before any, so that the banks never come out of step
             method.bank.check_keys(keys[name], gather=gather)
         for name, method in self._methods().items():
@@ -220,17 +224,22 @@ def _check_streams(streams: object) -> SkeletonCLR | AimCLR:
     if len(streams) < 2:
         _check.fail("CrosSCLR", "streams", "hold at least 2 streams", len(streams))
     first_with: dict[nn.Parameter, str] = {}
-    settings: dict[str, tuple[float, Implementation, int, int]] = {}
+    settings: dict[str, tuple[float, Implementation, int, int, int]] = {}
     for name, method in streams.items():
+        if not isinstance(name, str) or "." in name or hasattr(nn.ModuleDict, name):
+            must = "have names that a torch.nn.ModuleDict takes: strings without a dot, and none of its own attributes"
+            _check.fail("CrosSCLR", "streams", must, repr(name))
         if not isinstance(method, (SkeletonCLR, AimCLR)):
             argument, got = f"streams[{name!r}]", type(method).__name__
             _check.fail("CrosSCLR", argument, "be a SkeletonCLR or an AimCLR", got, kind=TypeError)
         if any(first_with.setdefault(parameter, name) != name for parameter in method.parameters()):
             hint = "Build an encoder and a head for each."
             _check.fail("CrosSCLR", "streams", "share no parameter", f"one that {name} shares", hint=hint)
-        settings[name] = (method.temperature, method.implementation, method.bank.size, int(method.bank.pointer))
+        bank = method.bank
+        filled = int(bank.pointer), int(bank.enqueued)
+        settings[name] = (method.temperature, method.implementation, bank.size, *filled)
     if len(set(settings.values())) > 1:
-        must = "agree in temperature, implementation, bank size and the row that is filled next"
+        must = "agree in temperature, implementation, bank size, the row that is filled next and the keys stored so far"
         _check.fail("CrosSCLR", "streams", must, ", ".join(f"{name} {values}" for name, values in settings.items()))
     first: SkeletonCLR | AimCLR = next(iter(streams.values()))
     return first
