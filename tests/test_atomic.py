@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import pytest
@@ -51,14 +52,17 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path)
 
 def test_leftovers_of_dead_writers_go_and_others_stay(tmp_path: Path) -> None:
     target = tmp_path / "a[1].bin"  # a name that is a pattern
-    alive, dead, old = os.getppid(), 2**40, tmp_path / f".a[1].bin.{os.getpid()}.bbbb.tmp"
+    here = _atomic._place()
+    alive, dead, elsewhere = f"{here}.{os.getppid()}", f"{here}.{2**40}", f"ffff0000.{2**40}"
     kept = [
         ".a1.bin.1.cccc.tmp",
         f".a[1].bin.{alive}.aaaa.tmp",
         f".other.bin.{dead}.dddd.tmp",
+        f".a[1].bin.{elsewhere}.eeee.tmp",
         ".a[1].bin.note.ee.tmp",
     ]
-    gone = [f".a[1].bin.{dead}.ffff.tmp", ".a[1].bin.note.gggg.tmp", old.name]
+    old = [f".a[1].bin.{here}.{os.getpid()}.bbbb.tmp", f".a[1].bin.{elsewhere}.hhhh.tmp"]
+    gone = [f".a[1].bin.{dead}.ffff.tmp", ".a[1].bin.note.gggg.tmp", *old]
     for name in kept + gone:
         (tmp_path / name).write_bytes(b"half")
     for name in gone[1:]:  # not written to for two hours
@@ -78,11 +82,27 @@ def test_a_process_of_another_user_counts_as_alive(tmp_path: Path, monkeypatch: 
     def refuse(process: int, signal: int) -> None:
         raise PermissionError(process, signal)
 
-    leftover = tmp_path / ".a.bin.12.aaaa.tmp"
+    leftover = tmp_path / f".a.bin.{_atomic._place()}.12.aaaa.tmp"
     leftover.touch()
     monkeypatch.setattr(_atomic.os, "kill", refuse)  # type: ignore[attr-defined]  # the module as `_atomic` sees it
     write_atomically(tmp_path / "a.bin", lambda file: file.write(b"new"))
     assert leftover.exists()
+
+
+def test_places_are_told_apart_by_host_and_by_process_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def place(host: str, namespace: int | None) -> str:
+        def stat(path: str) -> SimpleNamespace:
+            if namespace is None:
+                raise FileNotFoundError(path)
+            return SimpleNamespace(st_ino=namespace)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_atomic.platform, "node", lambda: host)  # type: ignore[attr-defined]  # as `_atomic` sees it
+            patch.setattr(_atomic.os, "stat", stat)  # type: ignore[attr-defined]  # as `_atomic` sees it
+            return _atomic._place()
+
+    assert place("one", 1) == place("one", 1)
+    assert len({place("one", 1), place("one", 2), place("two", 1), place("two", None)}) == 4
 
 
 def run(script: str, folder: Path) -> str:

@@ -1,7 +1,9 @@
 """Files that are either old or new, never half: written under another name, flushed, renamed."""
 
 import glob
+import hashlib
 import os
+import platform
 import time
 import uuid
 from collections.abc import Callable
@@ -19,7 +21,7 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     for sibling in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         if _abandoned(sibling):
             sibling.unlink(missing_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = target.with_name(f".{target.name}.{_place()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as file:
             write(file)
@@ -42,8 +44,8 @@ def _abandoned(temporary: Path) -> bool:
         age = time.time() - temporary.stat().st_mtime
     except FileNotFoundError:  # its writer has just renamed it
         return False
-    process = temporary.name.split(".")[-3]
-    if os.name != "posix" or not process.isdecimal():  # elsewhere signal 0 is not a harmless question
+    place, process = temporary.name.split(".")[-4:-2]
+    if os.name != "posix" or place != _place() or not process.isdecimal():  # elsewhere signal 0 is no harmless question
         return age > FORGOTTEN_AFTER
     try:
         os.kill(int(process), 0)
@@ -52,3 +54,12 @@ def _abandoned(temporary: Path) -> bool:
     except PermissionError:  # alive, someone else's
         pass
     return age > FORGOTTEN_AFTER
+
+
+def _place() -> str:
+    """Name where a process id means the same process: this host and, on Linux, this PID namespace."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
