@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.reference import data as reference
+from tests.reference.ntu_files import make_ntu_folder
 
 from skelcontrast.data import (
     NTUName,
@@ -38,6 +39,12 @@ def original(ntu_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def folder(original: Path, tmp_path: Path) -> Path:
     shutil.copytree(original, tmp_path / "ntu60")
     return tmp_path / "ntu60"
+
+
+def cached(folder: Path, frames: int) -> Path:
+    """Return the one file of sequences that were resampled to this number of frames."""
+    (path,) = folder.glob(f"resampled-{frames}-*.npy")
+    return path
 
 
 def test_sequences_are_resampled_and_named(folder: Path) -> None:
@@ -70,21 +77,18 @@ def test_one_folder_serves_all_protocols_lengths_and_a_loader(folder: Path) -> N
             assert (len(train), len(test)) == count
             batch = next(iter(SkeletonLoader(train, 4)))
             assert batch.x.shape == (4, 3, frames, 25, 2)
-    assert sorted(path.name for path in folder.glob("*.npy")) == [
-        "positions.npy",
-        "resampled-20.npy",
-        "resampled-6.npy",
-    ]
+    assert len(list(folder.glob("*.npy"))) == 3
+    assert cached(folder, 6) != cached(folder, 20)
     again = pickle.loads(pickle.dumps(clips))
     assert torch.equal(again.tensor(), clips.tensor())
 
 
 def test_the_file_is_made_once_and_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_prepared(folder, frames=6).tensor()
-    stamp = (folder / "resampled-6.npy").stat().st_mtime_ns
+    stamp = cached(folder, 6).stat().st_mtime_ns
     assert torch.equal(open_prepared(folder, frames=6).tensor(), first)
-    assert (folder / "resampled-6.npy").stat().st_mtime_ns == stamp
-    assert np.array_equal(np.load(folder / "resampled-6.npy", allow_pickle=False), first.numpy())
+    assert cached(folder, 6).stat().st_mtime_ns == stamp
+    assert np.array_equal(np.load(cached(folder, 6), allow_pickle=False), first.numpy())
 
     written = 0
     resample: Callable[..., object] = module._resample
@@ -113,11 +117,33 @@ def test_float16_is_kept_in_half_and_comes_as_float32(ntu_folder: Path, tmp_path
 def test_another_folder_for_the_cache(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     open_prepared(folder, frames=6, cache=tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["resampled-6.npy"]
+    assert list((tmp_path / "cache").iterdir()) == [cached(tmp_path / "cache", 6)]
     assert not list(folder.glob("resampled*"))
-    text = f"; `cache` may name another folder: '{tmp_path / 'nowhere' / 'resampled-6.npy'}'"
+    text = f"; `cache` may name another folder: '{tmp_path / 'nowhere' / 'resampled-6-'}"
     with pytest.raises(FileNotFoundError, match=re.escape(text)):
         open_prepared(folder, frames=6, cache=tmp_path / "nowhere")
+
+
+def test_a_cache_serves_several_folders_and_outlives_none(tmp_path: Path) -> None:
+    """Nine samples of equal length; one that is no first, middle or last differs between two preparations."""
+    raw, out, cache = tmp_path / "raw", tmp_path / "out", tmp_path / "cache"
+    paths = make_ntu_folder(raw, count=9, frames=6)
+    cache.mkdir()
+    prepare("ntu60", raw, out, centre=None, progress=False)
+    before = open_prepared(out, frames=6, cache=cache)
+    changed = before.names[1]
+    (path,) = (path for path in paths if path.stem == changed)
+    lines = path.read_text().splitlines()
+    lines[4] = " ".join(["9.5", *lines[4].split()[1:]])
+    path.write_text("\n".join(lines))
+    out.rename(tmp_path / "old")
+    prepare("ntu60", raw, out, centre=None, progress=False)
+    after = open_prepared(out, frames=6, cache=cache)
+    assert after.shape == before.shape
+    assert torch.equal(after.tensor(), open_prepared(out, frames=6).tensor())
+    assert torch.equal(before.tensor(), open_prepared(tmp_path / "old", frames=6, cache=cache).tensor())
+    assert not torch.equal(after[1].x, before[1].x)
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_protocols_that_leave_samples_out(tmp_path: Path) -> None:
@@ -167,16 +193,14 @@ def test_files_that_do_not_belong_together(folder: Path, tmp_path: Path) -> None
             open_prepared(folder, frames=6)
 
     open_prepared(folder, frames=6)
-    cached, positions, table = (folder / name for name in ("resampled-6.npy", "positions.npy", "samples.csv"))
-    good = {path: path.read_bytes() for path in (cached, positions, table, folder / "report.json")}
+    resampled, positions, table = cached(folder, 6), folder / "positions.npy", folder / "samples.csv"
+    good = {path: path.read_bytes() for path in (resampled, positions, table, folder / "report.json")}
 
-    cached.write_bytes(good[cached][:-400])
-    broken(f"open_prepared: `{cached}` must be a whole .npy file of numbers, got an error on reading it")
-    np.save(cached, np.zeros((57, 3, 5, 25, 2), np.float32))
-    broken(f"`{cached}` must hold (57, 3, 6, 25, 2) of float32, got (57, 3, 5, 25, 2) of float32. It is not of this")
-    np.save(cached, np.zeros((57, 3, 6, 25, 2), np.float32))
-    broken(f"`{cached}` must hold the samples of {folder}, got another sample 0. Delete it; it is made anew.")
-    cached.write_bytes(good[cached])
+    resampled.write_bytes(good[resampled][:-400])
+    broken(f"open_prepared: `{resampled}` must be a whole .npy file of numbers, got an error on reading it")
+    np.save(resampled, np.zeros((57, 3, 5, 25, 2), np.float32))
+    broken(f"`{resampled}` must hold (57, 3, 6, 25, 2) of float32, got (57, 3, 5, 25, 2) of float32. It is not of")
+    resampled.write_bytes(good[resampled])
 
     positions.write_bytes(good[positions][:-1])
     broken(f"`{positions}` must be a whole .npy file")
