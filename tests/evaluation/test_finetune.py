@@ -215,6 +215,35 @@ def test_resumed_run_ends_with_the_same_bits(tmp_path: Any) -> None:
     assert torch.equal(resumed.logits, whole.logits)
 
 
+def test_a_state_may_be_resumed_more_than_once(tmp_path: Any) -> None:
+    arguments: Any = {"lr": 0.1, "batch_size": 12, "layer": nn.Linear(8, 3)}
+    path, encoder = tmp_path / "last.pt", flat_encoder()
+    train_classifier(
+        encoder, TRAIN, TEST, epochs=1, on_epoch=lambda state: checkpoint.save(path, state), **arguments
+    )
+    state = checkpoint.load(path)
+    first, second = (train_classifier(encoder, TRAIN, TEST, epochs=3, resume=state, **arguments) for _ in range(2))
+    assert torch.equal(first.logits, second.logits)
+    stored = checkpoint.load(path)
+    for index, kept in stored["optimizer"]["state"].items():
+        assert torch.equal(kept["momentum_buffer"], state["optimizer"]["state"][index]["momentum_buffer"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight_decay": 0.5}, "`weight_decay` must be that of the run that is resumed, 0.0001, got 0.5."),
+        ({"momentum": 0.8}, "`momentum` must be that of the run that is resumed, 0.9, got 0.8."),
+        ({"nesterov": True}, "`nesterov` must be that of the run that is resumed, False, got True."),
+    ],
+)
+def test_other_options_of_sgd_do_not_go_on(changes: dict[str, Any], message: str) -> None:
+    states: list[dict[str, Any]] = []
+    train_classifier(small_encoder(), TRAIN, TEST, epochs=1, lr=0.1, on_epoch=states.append)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'train_classifier: {message}')}"):
+        train_classifier(small_encoder(), TRAIN, TEST, epochs=2, lr=0.1, resume=states[0], **changes)
+
+
 def test_resuming_what_is_over_only_measures() -> None:
     states: list[dict[str, Any]] = []
     done = train_classifier(small_encoder(), TRAIN, TEST, epochs=1, lr=0.1, on_epoch=states.append)

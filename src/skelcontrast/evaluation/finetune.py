@@ -98,7 +98,8 @@ def train_classifier(
         eval_every: Epochs between measurements on the test set; the last epoch is always measured.
         seed: Seed of the layer, of the order of the sequences, of augmentation and dropout.
         num_workers: Processes that read batches ahead.
-        resume: What an earlier run gave to `on_epoch`, to go on from there.
+        resume: What an earlier run gave to `on_epoch`, to go on from there; it is not changed. `momentum`,
+            `weight_decay` and `nesterov` must be those of that run. Learning rates are those given now.
         on_epoch: Called after every epoch with the state of the run as plain data: ``classifier``, ``optimizer``,
             ``log``. Store it at once: the tensors change in the next epoch.
 
@@ -275,6 +276,10 @@ def _restore(
     if problems:
         must = "fit this encoder and layer"
         _check.fail(OWNER, "resume", must, f"a state where {'; '.join(problems[:4])}")
+    given, stored = optimizer.param_groups[0], state["optimizer"]["param_groups"][0]
+    for name in ("momentum", "weight_decay", "nesterov"):
+        if stored.get(name) != given[name]:
+            _check.fail(OWNER, name, f"be that of the run that is resumed, {stored.get(name)}", given[name])
     classifier.load_state_dict(state["classifier"])
-    optimizer.load_state_dict(state["optimizer"])
+    optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # which would else go on with the caller's tensors
     return [dict(record) for record in state["log"]]
