@@ -218,9 +218,7 @@ def test_resumed_run_ends_with_the_same_bits(tmp_path: Any) -> None:
 def test_a_state_may_be_resumed_more_than_once(tmp_path: Any) -> None:
     arguments: Any = {"lr": 0.1, "batch_size": 12, "layer": nn.Linear(8, 3)}
     path, encoder = tmp_path / "last.pt", flat_encoder()
-    train_classifier(
-        encoder, TRAIN, TEST, epochs=1, on_epoch=lambda state: checkpoint.save(path, state), **arguments
-    )
+    train_classifier(encoder, TRAIN, TEST, epochs=1, on_epoch=lambda state: checkpoint.save(path, state), **arguments)
     state = checkpoint.load(path)
     first, second = (train_classifier(encoder, TRAIN, TEST, epochs=3, resume=state, **arguments) for _ in range(2))
     assert torch.equal(first.logits, second.logits)

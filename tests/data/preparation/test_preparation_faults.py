@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.reference.ntu_files import make_ntu_folder
 from tests.reference.preparation import contents, interrupt, run
-from tests.reference.raw_files import make_pku_folder
+from tests.reference.raw_files import make_nw_ucla_folder, make_pku_folder
 
 from skelcontrast.data import BrokenFilesError, PreparationReport, RawSample, prepare
 from skelcontrast.data.preparation import _task as task
@@ -151,6 +151,41 @@ def test_a_folder_that_is_there_is_kept(ntu_folder: Path, tmp_path: Path, monkey
     (tmp_path / "mine").mkdir()
     with pytest.raises(ValueError, match=re.escape(f"prepare: `out` must not exist, got {tmp_path / 'mine'}.")):
         run(ntu_folder, tmp_path / "mine")
+
+
+@pytest.mark.parametrize("name", ["positions.npy", "samples.csv"])
+def test_a_folder_that_is_not_whole_is_not_finished(ntu_folder: Path, tmp_path: Path, name: str) -> None:
+    run(ntu_folder, tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[:-1])
+    text = f"prepare: `out` must be whole or not exist, got {tmp_path / 'out'}, whose {name} is "
+    with pytest.raises(ValueError, match=re.escape(f"{text}not as it was written. Delete that folder, and prepare it")):
+        run(ntu_folder, tmp_path / "out")
+    path.unlink()
+    with pytest.raises(ValueError, match=re.escape(f"{text}missing. Delete that folder")):
+        run(ntu_folder, tmp_path / "out")
+
+
+def test_a_folder_inside_the_raw_one_is_no_raw_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make_nw_ucla_folder(tmp_path / "raw")  # whose files end in .json, like some of a preparation
+    out = raw / "prepared"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def again() -> PreparationReport:
+        return prepare("nw-ucla", raw, out, progress=False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "seal", stop)
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    assert out.with_name("prepared.unfinished").is_dir()
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", None)  # nothing is done twice
+        report = again()
+    assert report.skipped == ()
+    assert again() == report
 
 
 def test_a_finished_folder_without_the_broken_is_not_one_with_them(

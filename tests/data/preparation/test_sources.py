@@ -1,5 +1,6 @@
 """What raw folders hold: samples by the names of their files, and what is wrong with the others."""
 
+import os
 import pickle
 import re
 from pathlib import Path
@@ -56,6 +57,21 @@ def test_ntu_in_several_folders(tmp_path: Path) -> None:
     assert larger.protocols == ("xsub", "xset")
     assert larger.samples[3].parts == ("test", "train")
     assert larger.passed_over == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    first = touch(tmp_path / "first", "S001C001P001R001A001.skeleton")
+    touch(tmp_path / "second", "S018C001P041R001A061.skeleton")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a").symlink_to(first)
+    (tmp_path / "raw" / "b").symlink_to(tmp_path / "second")
+    (first / "again").symlink_to(tmp_path / "second")
+    (first / "round").symlink_to(tmp_path / "raw")
+    found = list_raw("ntu120", tmp_path / "raw")
+    files = [sample.file for sample in found.samples]
+    assert files == ["a/S001C001P001R001A001.skeleton", "a/again/S018C001P041R001A061.skeleton"]
+    assert found.left_out == ()
 
 
 def test_names_that_say_nothing_and_names_that_come_twice_are_left_out(tmp_path: Path) -> None:
@@ -148,6 +164,7 @@ def test_nw_ucla(tmp_path: Path) -> None:
 
 def test_utd_mhad(tmp_path: Path) -> None:
     touch(tmp_path, "a10_s3_t2_skeleton.mat", "a2_s4_t1_skeleton.mat", "a28_s1_t1_skeleton.mat")
+    touch(tmp_path, "Inertial/a2_s4_t1_inertial.mat", "Depth/a2_s4_t1_depth.mat")
     found = list_raw("utd-mhad", tmp_path)
     assert names(found) == ["a10_s3_t2", "a2_s4_t1"]
     assert [sample.parts for sample in found.samples] == [("train",), ("test",)]
@@ -156,6 +173,7 @@ def test_utd_mhad(tmp_path: Path) -> None:
     assert found.class_names is not None
     assert found.class_names[9].startswith("draw circle")
     assert [one.name for one in found.left_out] == ["a28_s1_t1_skeleton.mat"]
+    assert found.passed_over == 2
 
 
 def test_a_pickle(tmp_path: Path) -> None:
@@ -219,7 +237,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=text):
         list_raw("ntu60", tmp_path, layout=NTU_RGBD_25)
     touch(tmp_path, "S001C001P001R001A061.skeleton")
-    with pytest.raises(ValueError, match="but 1 files of another data set"):
+    with pytest.raises(ValueError, match="but 1 files that belong to something else"):
         list_raw("ntu60", tmp_path)
     (tmp_path / "broken.pkl").write_bytes(b"\x80\x04")
     with pytest.raises(SkeletonFormatError, match="must be a whole pickle file"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,12 @@ import numpy as np
 from skelcontrast import __version__, _check
 from skelcontrast.data.preparation._clips import ClipMaker
 from skelcontrast.data.preparation._journal import OWNER, Batch, Journal, naming
-from skelcontrast.data.preparation._npy import npy_header
+from skelcontrast.data.preparation._npy import HEADER, npy_header
 from skelcontrast.data.preparation._progress import progress
 from skelcontrast.data.preparation._table import SampleRow, sha256, write_table
 from skelcontrast.data.preparation._workers import ordered
 from skelcontrast.data.preparation.protocols import SplitCount
-from skelcontrast.data.preparation.raw import RawDataset, RawSample, SkippedSample
+from skelcontrast.data.preparation.raw import UNFINISHED, RawDataset, RawSample, SkippedSample
 from skelcontrast.data.preparation.report import PreparationReport
 
 AT_ONCE = 16  # samples that travel to a worker together; more where one file holds more
@@ -70,7 +71,7 @@ class Task:
 
     def run(self, out: Path, *, workers: int, shown: bool) -> PreparationReport:
         """Do what is left to do, and give the folder its name."""
-        unfinished = out.with_name(f"{out.name}.unfinished")
+        unfinished = out.with_name(f"{out.name}{UNFINISHED}")
         settings = self._all_settings()
         if out.exists():
             return self._found(out, unfinished, settings)
@@ -95,6 +96,7 @@ class Task:
         if report is None or report.settings != settings:
             hint = "It was prepared with other settings, or from other files." if report is not None else ""
             _check.fail(OWNER, "out", "not exist", out, hint=hint)
+        _check_whole(out, report)
         if unfinished.exists() and not (unfinished / "result").exists():
             shutil.rmtree(unfinished)
         broken = tuple(one for one in report.skipped if one.kind == "broken")
@@ -201,6 +203,18 @@ def tasks(samples: Sequence[RawSample]) -> Iterator[tuple[RawSample, ...]]:
         task.append(sample)
     if task:
         yield tuple(task)
+
+
+def _check_whole(out: Path, report: PreparationReport) -> None:
+    """Check that table and positions are there, as far as can be told without reading the positions."""
+    positions, table = out / "positions.npy", out / "samples.csv"
+    whole = {
+        positions: _size(positions) == HEADER + math.prod(report.shape) * np.dtype(report.dtype).itemsize,
+        table: table.is_file() and sha256(table) == report.checksums.get(table.name),
+    }
+    for path in [path for path, is_whole in whole.items() if not is_whole][:1]:
+        got = f"{out}, whose {path.name} is {'not as it was written' if path.exists() else 'missing'}"
+        _check.fail(OWNER, "out", "be whole or not exist", got, hint="Delete that folder, and prepare it again.")
 
 
 def _size(path: Path) -> int | None:

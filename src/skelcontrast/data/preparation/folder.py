@@ -10,9 +10,8 @@ from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
 from skelcontrast.data.preparation._npy import open_npy
 from skelcontrast.data.preparation._table import SampleRow, read_table
+from skelcontrast.data.preparation.raw import FILES, UNFINISHED
 from skelcontrast.data.preparation.report import PreparationReport
-
-FILES = ("report.json", "samples.csv", "positions.npy")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _check_made(owner: str, folder: Path) -> None:
         return
     state = f"holds no {absent[0]}" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
     hint = "`python -m skelcontrast.data prepare DATASET RAW OUT` makes one."
-    if Path(f"{folder.absolute()}.unfinished").exists():
+    if Path(f"{folder.absolute()}{UNFINISHED}").exists():
         hint = "Its preparation was interrupted: the same command again goes on where it was."
     got = f"'{folder}', which {state}"
     _check.fail(owner, "folder", f"be a prepared folder, with {', '.join(FILES)}", got, hint=hint)

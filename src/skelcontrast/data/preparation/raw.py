@@ -11,6 +11,11 @@ from skelcontrast.data.clip import SkeletonClip
 from skelcontrast.data.preparation.protocols import DatasetName, Part, SplitCount
 from skelcontrast.skeleton import SkeletonLayout
 
+FILES = ("report.json", "samples.csv", "positions.npy")
+"""The files of a prepared folder."""
+UNFINISHED = ".unfinished"
+"""What the name of a folder ends with in which a preparation goes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
@@ -94,13 +99,23 @@ class RawDataset:
 
 
 def files_below(root: Path, suffix: str) -> Iterator[str]:
-    """Yield the paths inside a folder of the files with this suffix, hidden ones left out, in a fixed order."""
+    """Yield the paths inside a folder of the files with this suffix, in a fixed order.
+
+    Links to folders are followed, into each folder once. Hidden files and what `prepare` makes are left out.
+    """
 
     def refuse(error: OSError) -> None:
         raise error  # a folder that cannot be read would else be passed over
 
-    for folder, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        status = os.stat(folder)
+        identity = status.st_dev, status.st_ino
+        if identity in seen or set(FILES).issubset(files):
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith(UNFINISHED))
         inside = Path(folder).relative_to(root).as_posix()
         for name in sorted(files):
             if name.endswith(suffix) and not name.startswith("."):

@@ -21,6 +21,7 @@ from skelcontrast.skeleton import COCO_17, KINECT_V1_20, NTU_RGBD_25, UTD_MHAD_2
 OWNER = "list_raw"
 NTU_ACTIONS = {"ntu60": 60, "ntu120": 120}
 NTU60_SETUPS = 17
+UTD_MHAD_OTHERS = ("_depth.mat", "_inertial.mat")
 UNKNOWN = (None,) * 4
 
 
@@ -29,7 +30,8 @@ def list_raw(
 ) -> RawDataset:
     """List the samples of a raw folder, without reading their motion.
 
-    Folders are searched with all that is in them; hidden files are passed over. What is looked for:
+    Folders are searched with all that is in them, also through links; hidden files, prepared folders and unfinished ones
+    are passed over. What is looked for:
 
     - ``"ntu60"``, ``"ntu120"``: files such as ``S001C002P003R002A013.skeleton``. Setups above 17 and actions above 60
       are passed over for ``"ntu60"``.
@@ -37,7 +39,8 @@ def list_raw(
       same name with the labels in a folder with "label" in its name, and the lists of the protocols, whose names hold
       "cross" and "subject" or "view". The samples are the labelled clips: ``0002-L_001`` and so on.
     - ``"nw-ucla"``: files such as ``a01_s01_e00_v01.json``.
-    - ``"utd-mhad"``: files such as ``a1_s1_t1_skeleton.mat``.
+    - ``"utd-mhad"``: files such as ``a1_s1_t1_skeleton.mat``. Those of the other sensors, such as
+      ``a1_s1_t1_inertial.mat``, are passed over.
     - ``"pickle"``: `raw` is one file, see `read_annotations`.
 
     Args:
@@ -127,7 +130,9 @@ def _nw_ucla(root: Path) -> RawDataset:
 def _utd_mhad(root: Path) -> RawDataset:
     (subjects,) = published_protocols("utd-mhad")
 
-    def read(file: str) -> RawSample:
+    def read(file: str) -> RawSample | None:
+        if file.endswith(UTD_MHAD_OTHERS):
+            return None
         name = UTDMHADName.parse(_last(file))
         part = subjects.part(name.subject)
         whole = f"a{name.action}_s{name.subject}_t{name.trial}"
@@ -215,7 +220,7 @@ def _published(
     """Return the data set of what was found, under the protocols that its authors publish."""
     samples, twice = without_repeated(found.samples)
     if not samples:
-        other = f", but {found.passed_over} files of another data set" if found.passed_over else ""
+        other = f", but {found.passed_over} files that belong to something else" if found.passed_over else ""
         _check.fail(OWNER, "raw", f"hold {found.wanted}", f"none below {found.root}{other}")
     protocols = published_protocols(dataset)
     return RawDataset(
