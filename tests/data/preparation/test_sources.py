@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.reference import raw_files
 
-from skelcontrast.data import RawDataset, RawSample, SkeletonFormatError, list_raw
+from skelcontrast.data import PreparationReport, RawDataset, RawSample, SkeletonFormatError, list_raw, prepare
 from skelcontrast.data.preparation.protocols import DatasetName
 from skelcontrast.data.preparation.sources import split_pairs
 from skelcontrast.skeleton import COCO_17, KINECT_V1_20, NTU_RGBD_25, UTD_MHAD_20
@@ -201,6 +201,23 @@ def test_splits_of_a_pickle_may_leave_samples_out(tmp_path: Path) -> None:
     assert found.protocols == ("split1",)
     assert [sample.parts for sample in found.samples] == [("train",), ("test",), ("",)]
     assert [sample.subject for sample in found.samples] == [None] * 3
+
+
+def test_splits_of_a_pickle_that_overlap_or_name_nobody(tmp_path: Path) -> None:
+    keypoint = np.ones((1, 5, 25, 3), np.float32)
+    annotations = [{"frame_dir": name, "label": 0, "keypoint": keypoint, "total_frames": 5} for name in "abcd"]
+    path = tmp_path / "poses.pkl"
+    split = {"xsub_train": ["a", "b", "gone"], "xsub_val": ["c", "far"], "extra": ["a", "c", "gone"]}
+    path.write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
+    assert list_raw("pickle", path).absent == 2
+    report = prepare("pickle", path, tmp_path / "out", progress=False)
+    assert report.absent == PreparationReport.read(tmp_path / "out" / "report.json").absent == 2
+    assert "absent: 2 names in the splits that no sequence has" in report.lines()
+    split["xsub_val"] = ["c", "b", "a"]
+    path.write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
+    must = "must name a sequence either in split 'xsub_train' or in 'xsub_val', got 2 in both, such as 'a'."
+    with pytest.raises(SkeletonFormatError, match=re.escape(f"list_raw: `{path}` {must}")):
+        list_raw("pickle", path)
 
 
 def test_pairs_of_splits() -> None:

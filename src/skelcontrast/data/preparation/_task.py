@@ -153,6 +153,7 @@ class Task:
             published=dict(zip(self.source.protocols, self.source.published, strict=True)),
             skipped=tuple(sorted(tally.skipped)),
             passed_over=self.source.passed_over,
+            absent=self.source.absent,
             num_classes=self.source.num_classes,
             class_names=self.source.class_names,
             settings=settings,

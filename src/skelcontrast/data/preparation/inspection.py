@@ -85,7 +85,7 @@ class Inspection:
             _row("classes with samples", classes),
             *(_row(f"samples with {_bodies(count)}", samples) for count, samples in sorted(self.bodies.items())),
             *(_row(f"left out, {kind}", left_out[kind]) for kind in ("broken", "no body", "listed")),
-            _row("files of another data set", report.passed_over),
+            _row("files of something else", report.passed_over),
             _row("frames without anybody", self.zero_frames),
             _row("frames with NaN or infinity", self.non_finite_frames),
             _row("largest coordinate", self.largest),

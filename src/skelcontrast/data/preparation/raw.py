@@ -85,6 +85,8 @@ class RawDataset:
     """What is left out already, such as files whose names or labels are not as they should be."""
     passed_over: int = 0
     """Number of files that belong to something else, such as NTU-120's additional actions in a list for NTU-60."""
+    absent: int = 0
+    """Number of names in the splits of a pickle that no sequence has."""
     bodies: int = 2
     """How many bodies a sample of this data set has at most."""
     origin: str | None = None
@@ -109,7 +111,7 @@ def files_below(root: Path, suffix: str) -> Iterator[str]:
 
     seen = set()
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        status = os.stat(folder)
+        status = Path(folder).stat()
         identity = status.st_dev, status.st_ino
         if identity in seen or set(FILES).issubset(files):
             folders.clear()

@@ -50,6 +50,8 @@ class PreparationReport:
     """SHA-256 of the other files in the folder."""
     version: str
     """Version of this library."""
+    absent: int = 0
+    """Number of names in the splits of a pickle that no sequence has."""
 
     def agrees(self, protocol: str) -> bool | None:
         """Tell whether a protocol has the published counts; `None` where there are none."""
@@ -66,6 +68,8 @@ class PreparationReport:
         said.append("left out: " + ", ".join(f"{count} {kind}" for kind, count in skipped.items()))
         if self.passed_over:
             said.append(f"passed over: {self.passed_over} files that belong to something else")
+        if self.absent:
+            said.append(f"absent: {self.absent} names in the splits that no sequence has")
         for protocol, count in self.counts.items():
             published, agrees = self.published[protocol], self.agrees(protocol)
             line = f"{protocol}: {count.train} train, {count.test} test"

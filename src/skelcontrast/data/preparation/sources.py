@@ -30,8 +30,8 @@ def list_raw(
 ) -> RawDataset:
     """List the samples of a raw folder, without reading their motion.
 
-    Folders are searched with all that is in them, also through links; hidden files, prepared folders and unfinished ones
-    are passed over. What is looked for:
+    Folders are searched with all that is in them, also through links; hidden files and what `prepare` makes are passed
+    over. What is looked for:
 
     - ``"ntu60"``, ``"ntu120"``: files such as ``S001C002P003R002A013.skeleton``. Setups above 17 and actions above 60
       are passed over for ``"ntu60"``.
@@ -149,6 +149,10 @@ def _annotations(path: Path, layout: SkeletonLayout, *, with_score: bool) -> Raw
     content = read_annotations(path, layout=layout, with_score=with_score)
     pairs = split_pairs(content.splits)
     inside = [(frozenset(content.splits[train]), frozenset(content.splits[test])) for train, test in pairs.values()]
+    for (train, test), (training, others) in zip(pairs.values(), inside, strict=True):
+        for name in sorted(training & others)[:1]:
+            must = f"name a sequence either in split {train!r} or in {test!r}"
+            raise SkeletonFormatError(OWNER, path, must, f"{len(training & others)} in both, such as {name!r}")
     samples = []
     for place, (name, label) in enumerate(zip(content.names, content.labels.tolist(), strict=True)):
         parts = tuple(listed_part(name, train, test) for train, test in inside)
@@ -162,6 +166,7 @@ def _annotations(path: Path, layout: SkeletonLayout, *, with_score: bool) -> Raw
         protocols=tuple(pairs),
         published=(None,) * len(pairs),
         origin=None if layout == COCO_17 or with_score else layout.joints[layout.centre],
+        absent=len(content.missing),
         coordinates=_coordinates(content.clips),
         clips=content.clips,
     )
