@@ -91,14 +91,14 @@ def test_a_process_of_another_user_counts_as_alive(tmp_path: Path, monkeypatch: 
 
 def test_places_are_told_apart_by_host_and_by_process_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     def place(host: str, namespace: int | None) -> str:
-        def stat(path: str) -> SimpleNamespace:
+        def stat(path: Path) -> SimpleNamespace:
             if namespace is None:
                 raise FileNotFoundError(path)
             return SimpleNamespace(st_ino=namespace)
 
         with monkeypatch.context() as patch:
             patch.setattr(_atomic.platform, "node", lambda: host)  # type: ignore[attr-defined]  # as `_atomic` sees it
-            patch.setattr(_atomic.os, "stat", stat)  # type: ignore[attr-defined]  # as `_atomic` sees it
+            patch.setattr(Path, "stat", stat)
             return _atomic._place()
 
     assert place("one", 1) == place("one", 1)

@@ -59,7 +59,7 @@ def _abandoned(temporary: Path) -> bool:
 def _place() -> str:
     """Name where a process id means the same process: this host and, on Linux, this PID namespace."""
     try:
-        namespace = os.stat("/proc/self/ns/pid").st_ino
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
         namespace = 0
     return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
