@@ -147,6 +147,26 @@ def test_any_dtype_of_state_can_be_hashed(x: Tensor, tmp_path: Path) -> None:
     assert files(tmp_path) == 2
 
 
+def test_buffers_that_are_not_in_the_state_count(x: Tensor, tmp_path: Path) -> None:
+    """A row that is not run again is the only one whose feature such a buffer changes."""
+
+    class Thresholded(nn.Flatten):
+        threshold: Tensor
+
+        def __init__(self, threshold: float) -> None:
+            super().__init__()
+            self.register_buffer("threshold", torch.tensor(threshold), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).clamp(max=self.threshold)
+
+    x[1] = 50.0
+    for threshold in (100.0, 10.0):
+        found = extract_features(Thresholded(threshold), x, labels=torch.arange(30), cache=tmp_path)
+        assert found.features.max() == min(threshold, 50)
+    assert files(tmp_path) == 2
+
+
 def test_a_file_is_no_folder(x: Tensor, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

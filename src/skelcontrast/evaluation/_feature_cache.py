@@ -21,13 +21,13 @@ def content_key(
 ) -> str:
     """Return a name for the features of this encoder, on these sequences, in this stream.
 
-    What counts is content: the structure that the encoder prints, its state, and every number of the sequences. Names,
-    labels, devices, paths and batch sizes do not.
+    What counts is content: the structure that the encoder prints, its state, all its buffers, and every number of the
+    sequences. Names, labels, devices, paths and batch sizes do not.
     """
     digest = hashlib.sha256(f"{VERSION} {type(encoder).__qualname__} {encoder!r} {stream} {rows}".encode())
     if stream != "joint" and layout is not None:
         digest.update(repr(layout.parents).encode())
-    for name, value in encoder.state_dict().items():
+    for name, value in {**encoder.state_dict(), **dict(encoder.named_buffers())}.items():
         if isinstance(value, Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(_bytes(value))

@@ -61,10 +61,11 @@ def extract_features(
     The encoder works in evaluation mode, without gradients; afterwards each of its submodules is back in the mode it
     was in. No augmentation is applied and the order of the sequences is kept.
 
-    With a `cache` folder, features are stored under a key made of the encoder (its state and the structure that it
-    prints), of every number of the sequences and of the stream. A file found there is used only if its checksum holds
-    and a few sequences, run again, have the features it says; else it is made anew. So a setting of the encoder that
-    neither its state nor its printed form shows costs time, never a wrong feature.
+    With a `cache` folder, features are stored under a key made of the encoder (its state, its buffers and the structure
+    that it prints), of every number of the sequences and of the stream. A file found there is used only if its checksum
+    holds and four of the sequences, run again, have the features it says; else it is made anew. A setting of the
+    encoder that none of these shows is therefore noticed only where it changes the features of those four: let the
+    module's ``extra_repr`` name such settings, or give each of them a folder.
 
     Args:
         encoder: Any module that maps (N, C, T, V, M) to (N, D).

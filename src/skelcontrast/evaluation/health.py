@@ -214,7 +214,8 @@ def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
     """Return the share of the bank that holds older keys of the query itself, averaged over the queries.
 
     Those are false negatives: the loss pushes a query away from itself. 0 is healthy. Times K it is how many keys of
-    its own a query meets: on average c, if the bank is c times as large as the data set.
+    its own a query meets: on average c, if the bank is c times as large as the data set. Ask before the keys of the
+    step itself are enqueued, which are no older ones.
 
     Args:
         samples: Which samples the queries are (N,), integers.
