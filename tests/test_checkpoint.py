@@ -228,6 +228,32 @@ def test_an_object_that_refuses_its_state_undoes_the_others(path: Path) -> None:
     assert state_of(targets) == before
 
 
+class Versioned(nn.Linear):
+    """A module that refuses the extra state of another version."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(2, 2)
+        self.version = version
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": self.version}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        if state["version"] != self.version:
+            raise ArithmeticError(state)
+
+
+def test_a_module_that_refuses_its_extra_state_undoes_the_others(path: Path) -> None:
+    run, other = Training("sgd", "milestones", seed=1), Training("sgd", "milestones", seed=2)
+    run.step()
+    checkpoint.save(path, {**run.parts(), "versioned": Versioned(1)})
+    targets = {**other.parts(), "versioned": Versioned(2)}
+    before = state_of(targets)
+    with pytest.raises(ArithmeticError):
+        checkpoint.resume(path, targets)
+    assert state_of(targets) == before
+
+
 def test_a_state_of_the_users_own_is_restored(path: Path) -> None:
     checkpoint.save(path, {"meter": Meter(5)})
     meter = Meter(0)
@@ -294,6 +320,37 @@ def test_a_flipped_bit_is_seen_before_anything_is_loaded(path: Path) -> None:
         assert torch.equal(model.state_dict()[key], value)
 
 
+def test_a_flipped_bit_in_any_byte_of_the_directory_is_harmless_or_named(path: Path, tmp_path: Path) -> None:
+    checkpoint.save(path, {"x": torch.arange(3.0)}, rng=False)
+    whole, spoilt = path.read_bytes(), tmp_path / "spoilt.pt"
+    for place in range(whole.index(b"PK\x01\x02"), len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        spoilt.write_bytes(data)
+        said = ""
+        try:
+            found = checkpoint.load(spoilt)
+        except (RuntimeError, ValueError) as error:
+            said = str(error)
+        if said:
+            assert said.startswith("load: `path` must be a"), place
+            assert str(spoilt) in said, place
+        else:
+            assert found["x"].tolist() == [0, 1, 2], place
+
+
+def test_a_part_marked_as_a_folder_is_damaged(path: Path) -> None:
+    checkpoint.save(path, {"x": torch.arange(3.0)}, rng=False)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.index(b"/data/0", data.index(b"PK\x01\x02")))
+    data[entry + 38] |= 0x10
+    path.write_bytes(data)
+    with pytest.raises(
+        RuntimeError, match=rf"a whole checkpoint, got {path}, which is damaged in its part archive/data/0\."
+    ):
+        checkpoint.load(path)
+
+
 class Hostile:
     """Pickled, it asks the reader to make a folder."""
 
@@ -323,6 +380,9 @@ def test_files_of_other_programs(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "hello")
     with pytest.raises(ValueError, match=r"written by checkpoint.save, got .*last.pt, which torch cannot read \("):
+        checkpoint.load(path)
+    torch.save({"format": checkpoint.FORMAT}, path)
+    with pytest.raises(ValueError, match=r"written by checkpoint.save, got .*last.pt, which does not say so"):
         checkpoint.load(path)
     torch.save({"format": checkpoint.FORMAT, "version": 2}, path)
     with pytest.raises(ValueError, match=r"`path` must have format version 1, got .*last.pt of 2. A later version"):

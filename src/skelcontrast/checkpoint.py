@@ -11,8 +11,9 @@ import os
 import pickle
 import re
 import zipfile
+import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -30,6 +31,7 @@ __all__ = ["Stateful", "load", "resume", "save", "write_json_lines"]
 
 FORMAT = "skelcontrast.checkpoint"
 VERSION = 1
+FOLDER = 0x10  # mark of a folder in a zip archive, as MS-DOS has it
 Location: TypeAlias = str | os.PathLike[str]
 
 
@@ -128,7 +130,8 @@ def resume(path: Location, targets: Mapping[str, object], *, rng: bool = True) -
     """Put back the state of every object in a checkpoint, and of the random generators.
 
     All entries are checked first: names, keys, shapes and dtypes of modules, the kind and the parameters of
-    optimisers, the kind of everything else. Where anything does not fit, nothing at all is changed.
+    optimisers, the kind of everything else. Where anything does not fit, nothing at all is changed; where an object
+    refuses its state only when it is loaded, all are put back as they were.
 
     Args:
         path: File written by `save`.
@@ -228,19 +231,14 @@ def _read(owner: str, source: Path, map_location: torch.device | str) -> dict[st
     """Read a checkpoint file and check that it is one, and whole."""
     if not source.is_file():
         _check.fail(owner, "path", "name an existing checkpoint", source, kind=FileNotFoundError)
-    size = source.stat().st_size
     with source.open("rb") as file:
         beginning = file.read(4)
-    must, whole = "be a file written by checkpoint.save", "be a whole checkpoint"
+    must = "be a file written by checkpoint.save"
     if not b"PK\x03\x04".startswith(beginning):
         _check.fail(owner, "path", must, f"{source}, which is none")
-    try:
-        with zipfile.ZipFile(source) as archive:
-            damaged = archive.testzip()  # torch.load does not look at the checksums
-    except (zipfile.BadZipFile, EOFError):
-        _check.fail(owner, "path", whole, f"{source}, which breaks off after {size} bytes", kind=RuntimeError)
-    if damaged is not None:
-        _check.fail(owner, "path", whole, f"{source}, which is damaged in its part {damaged}", kind=RuntimeError)
+    damage = _damage(source)
+    if damage:
+        _check.fail(owner, "path", "be a whole checkpoint", f"{source}, which {damage}", kind=RuntimeError)
     try:
         content = torch.load(source, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -250,13 +248,27 @@ def _read(owner: str, source: Path, map_location: torch.device | str) -> dict[st
         _check.fail(owner, "path", "hold tensors and plain data only", got, hint=hint, kind=RuntimeError)
     except RuntimeError as error:  # a zip archive of something else
         _check.fail(owner, "path", must, f"{source}, which torch cannot read ({str(error).splitlines()[0]})")
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "version" not in content:
         hint = "Read the state dict of another program with torch.load(path, weights_only=True)."
         _check.fail(owner, "path", must, f"{source}, which does not say so", hint=hint)
     if content["version"] != VERSION:
         hint = "A later version of the library wrote it."
         _check.fail(owner, "path", f"have format version {VERSION}", f"{source} of {content['version']}", hint=hint)
     return content
+
+
+def _damage(source: Path) -> str:
+    """Say what is wrong with the archive, at which torch.load does not look; nothing if it is whole."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            # Of an entry that is marked as a folder torch reads nothing, and gives memory as it happens to be.
+            folders = (entry.filename for entry in archive.infolist() if entry.external_attr & FOLDER)
+            damaged = archive.testzip() or next(folders, None)
+    except (zipfile.BadZipFile, EOFError):
+        return f"breaks off after {source.stat().st_size} bytes"
+    except (UnicodeDecodeError, RuntimeError, zlib.error, OSError) as error:
+        return f"is damaged ({error})"
+    return "" if damaged is None else f"is damaged in its part {damaged}"
 
 
 def _misfits(name: str, target: object, saved: dict[str, Any], kind: str) -> list[str]:
@@ -273,22 +285,19 @@ def _misfits(name: str, target: object, saved: dict[str, Any], kind: str) -> lis
 def _restore(targets: Mapping[str, object], states: Mapping[str, Any]) -> None:
     """Load states that were found to fit.
 
-    Modules and optimisers were checked in full. Objects of other kinds can still refuse, so they come first, and those
-    already loaded are put back as they were if one does.
+    An object can still refuse its state, such as a module its extra state. Those already changed are then put back as
+    they were, that one included.
     """
-    changed: list[tuple[Stateful, dict[str, Any]]] = []
-    checked = (nn.Module, torch.optim.Optimizer, torch.Generator)
+    changed: list[tuple[Callable[[Any], object], object]] = []
     try:
         for name, target in targets.items():
-            if isinstance(target, Stateful) and not isinstance(target, checked):
-                changed.append((target, copy.deepcopy(target.state_dict())))
-                target.load_state_dict(states[name])
+            if isinstance(target, torch.Generator):
+                changed.append((target.set_state, target.get_state()))
+            elif isinstance(target, Stateful):
+                changed.append((target.load_state_dict, copy.deepcopy(target.state_dict())))
+            load, _ = changed[-1]
+            load(states[name])
     except Exception:
-        for target, before in changed:
-            target.load_state_dict(before)
+        for load, before in changed:
+            load(before)
         raise
-    for name, target in targets.items():
-        if isinstance(target, torch.Generator):
-            target.set_state(states[name])
-        elif isinstance(target, nn.Module | torch.optim.Optimizer):
-            target.load_state_dict(states[name])
