@@ -199,7 +199,16 @@ def test_wrong_data(data: Any, kind: type[Exception], text: str) -> None:
         ({"labels": [[0]] * N}, ValueError, "`labels` must have one axis, got (6, 1)"),
         ({"labels": [[0], [0, 1]]}, ValueError, "`labels` must have one axis, got nested lists"),
         ({"labels": [-1] + [0] * 5}, ValueError, "`labels` must be at least 0, got -1"),
-        ({"subjects": ["p"] * N}, TypeError, "`subjects` must be integers, got <U1"),
+        (
+            {"subjects": ["p"] * N},
+            TypeError,
+            "`subjects` must be integers, got <U1. Number them: `_, subjects = numpy.unique(subjects, return_",
+        ),
+        (
+            {"labels": ["p"] * N},
+            TypeError,
+            "`labels` must be integers, got <U1. Number them: `_, labels = numpy.unique(",
+        ),
         ({"names": ["a", "b", "c", "a", "b", "d"]}, ValueError, "`names` must be different, got 'a' twice"),
         ({"names": [1, 2, 3, 4, 5, 6]}, TypeError, "`names` must be strings, got 1"),
         ({"names": "abcdef"}, TypeError, "`names` must be a sequence of strings, got one string"),
@@ -262,7 +271,12 @@ def test_wrong_splits() -> None:
     with pytest.raises(ValueError, match=r"cross_subject: `train_subjects` must leave .* got an empty test part"):
         dataset.cross_subject([1, 2, 3])
     with pytest.raises(ValueError, match=r"cross_view: `train_cameras` must leave .* got an empty training part"):
-        dataset.cross_view([9])
+        dataset.cross_view([])
+    text = "cross_subject: `train_subjects` must be subjects of this dataset, got 99, 0, of whom there is no sequence."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        dataset.cross_subject([1, 99, 0])
+    with pytest.raises(ValueError, match=r"`train_cameras` must be cameras of this dataset, got .*, 7 and others, of"):
+        dataset.cross_view(range(3, 12))
     with pytest.raises(ValueError, match=r"cross_subject: `subjects` must be given when the dataset is made, got none"):
         clips(subjects=None).cross_subject([1])
     with pytest.raises(ValueError, match=r"cross_view: `cameras` must be given when the dataset is made, got none"):
@@ -281,6 +295,16 @@ def test_to_asks_for_memory_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         dataset.to("cpu")
     table.unlink()  # a system that does not tell
     assert torch.equal(dataset.to("cpu").tensor(), dataset.tensor())
+
+
+def test_double_precision_is_kept_and_comes_as_float32(tmp_path: Path) -> None:
+    double = numbers().astype(np.float64)
+    np.save(tmp_path / "x.npy", double)
+    for data in (double, torch.from_numpy(double), np.load(tmp_path / "x.npy", mmap_mode="r")):
+        dataset = clips(data)
+        assert dataset.nbytes == double.nbytes
+        assert dataset[1].x.dtype == dataset.to("cpu").tensor().dtype == torch.float32
+        assert torch.equal(torch.cat(list(dataset.batches(range(N), 4))), as_tensor())
 
 
 def test_half_precision_is_kept_and_comes_as_float32() -> None:

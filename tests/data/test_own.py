@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from skelcontrast.data import centre, from_clips, resample
+from skelcontrast.data.own import OTHER_ORDERS
 from skelcontrast.skeleton import COCO_17, UTD_MHAD_20
 
 RNG = np.random.default_rng(0)
@@ -30,6 +31,14 @@ def test_each_recording_is_prepared_by_itself() -> None:
     assert dataset.names == ("0", "1")
     assert dataset.subjects is not None
     assert dataset.subjects.tolist() == [3, 7]
+
+
+def test_the_orders_of_axes_that_errors_name_are_turned_right() -> None:
+    for order, places in OTHER_ORDERS.items():
+        names = order.split()
+        clip = LONG if "M" in names else SHORT
+        turned = clip.transpose([("C", "T", "V", "M").index(name) for name in names])
+        assert np.array_equal(turned.transpose(places), clip), order
 
 
 def test_options_reach_the_dataset() -> None:
@@ -74,9 +83,29 @@ BROKEN[1, 7, 3] = np.nan
         (
             [np.zeros((3, 4, 25, 1))],
             ValueError,
-            "`clips[0]` must have shape (C, T, 20, M) or (C, T, 20) for layout 'UTD_MHAD_20', none of them 0, got (3,",
+            "`clips[0]` must have shape (C, T, 20, M) or (C, T, 20), C 2 or 3 and none 0, for layout 'UTD_MHAD_20',",
         ),
-        ([np.zeros((3, 0, 20, 1))], ValueError, "none of them 0, got (3, 0, 20, 1)."),
+        ([np.zeros((3, 0, 20, 1))], ValueError, "for layout 'UTD_MHAD_20', got (3, 0, 20, 1)."),
+        (
+            [SHORT.transpose(1, 2, 0)],
+            ValueError,
+            "got (40, 20, 3). Is it (T, V, C)? Pass `clip.transpose(2, 0, 1)`.",
+        ),
+        (
+            [torch.from_numpy(SHORT).permute(1, 0, 2)],
+            ValueError,
+            "got (40, 3, 20). Is it (T, C, V)? Pass `clip.permute(1, 0, 2)`.",
+        ),
+        (
+            [LONG[..., :1].transpose(3, 1, 2, 0)],
+            ValueError,
+            "got (1, 61, 20, 3). Is it (M, T, V, C)? Pass `clip.transpose(3, 1, 2, 0)`.",
+        ),
+        (
+            [LONG.transpose(1, 2, 0, 3)],
+            ValueError,
+            "got (61, 20, 3, 2). Is it (T, V, C, M)? Pass `clip.transpose(2, 0, 1, 3)`.",
+        ),
         ([LONG, LONG[:2]], ValueError, "`clips[1]` must have the 3 coordinates of clips[0], got (2, 61, 20, 2)."),
         ([SHORT, BROKEN], ValueError, "`clips[1]` must hold finite numbers only, got NaN or infinity in frame 7."),
     ],

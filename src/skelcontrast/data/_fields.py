@@ -39,7 +39,10 @@ def integers(owner: str, name: str, values: Integers | Sequence[object], length:
     """Return integers as a new int64 tensor (n,) on the CPU, n `length` where given."""
     array = _one_axis(owner, name, values, length)
     if array.dtype.kind not in "iu" and array.size > 0:
-        _check.fail(owner, name, "be integers", _kind(values, array), kind=TypeError)
+        hint = (
+            f"Number them: `_, {name} = numpy.unique({name}, return_inverse=True)`." if array.dtype.kind in "US" else ""
+        )
+        _check.fail(owner, name, "be integers", _kind(values, array), hint=hint, kind=TypeError)
     return torch.from_numpy(array.astype(np.int64))
 
 

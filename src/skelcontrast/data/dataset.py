@@ -27,7 +27,7 @@ class SkeletonSample(NamedTuple):
     """One sequence of a `SkeletonDataset`."""
 
     x: Tensor
-    """The sequence (C, T, V, M), a copy."""
+    """The sequence (C, T, V, M), float32, a copy."""
     label: int
     """Its class, counted from 0."""
     row: int
@@ -39,8 +39,9 @@ class SkeletonSample(NamedTuple):
 class SkeletonDataset(Dataset[SkeletonSample]):
     """Skeleton sequences of one length, with labels, names, and who and which camera recorded them.
 
-    The sequences stay where they are: a memory-mapped file is read only where samples are asked for, and a subset
-    shares the sequences with the set that it came from. Treat a dataset as read-only.
+    The sequences stay where they are and as they are: a memory-mapped file is read only where samples are asked for,
+    and a subset shares the sequences with the set that it came from. What is asked for comes as float32, which encoders
+    take. Treat a dataset as read-only.
 
     Args:
         data: Sequences (N, C, T, V, M), floating point: a NumPy array, a memory-mapped file
@@ -143,7 +144,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
     def take(self, indices: Integers) -> Tensor:
         """Return some sequences as one tensor (n, C, T, V, M), a copy, in the order of `indices`.
 
-        Nothing but these sequences is read from a memory-mapped file. Those kept in half precision come as float32.
+        Nothing but these sequences is read from a memory-mapped file. They come as float32, however they are kept.
 
         Args:
             indices: Positions in this dataset, in any order, possibly repeated.
@@ -152,7 +153,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
             TypeError: If they are not integers.
             ValueError: If one is not a position in this dataset.
         """
-        return _widened(self._cut(self._source(self._positions(f"{OWNER}.take", indices))))
+        return self._cut(self._source(self._positions(f"{OWNER}.take", indices))).float()
 
     def batches(self, order: Integers, batch_size: int) -> Iterator[Tensor]:
         """Yield sequences as tensors (`batch_size`, C, T, V, M) in an order; the last may be shorter.
@@ -170,7 +171,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         owner = f"{OWNER}.batches"
         _check.integer(owner, "batch_size", batch_size, 1)
         rows = to_device(self._source(self._positions(owner, order)), self.device)
-        return (_widened(self._cut(part)) for part in rows.split(batch_size))
+        return (self._cut(part).float() for part in rows.split(batch_size))
 
     def tensor(self) -> Tensor:
         """Return all sequences as one tensor (N, C, T, V, M), a copy. A memory-mapped file is read for it."""
@@ -240,7 +241,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
 
         Raises:
             TypeError: If `train_subjects` are not integers.
-            ValueError: If the dataset has no subjects, or one part would be empty.
+            ValueError: If the dataset has no subjects or not all of these, or one part would be empty.
         """
         return self._split_by(f"{OWNER}.cross_subject", "subjects", train_subjects)
 
@@ -249,7 +250,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
 
         Raises:
             TypeError: If `train_cameras` are not integers.
-            ValueError: If the dataset has no cameras, or one part would be empty.
+            ValueError: If the dataset has no cameras or not all of these, or one part would be empty.
         """
         return self._split_by(f"{OWNER}.cross_view", "cameras", train_cameras)
 
@@ -258,6 +259,11 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         if values is None:
             _check.fail(owner, field, "be given when the dataset is made", "none")
         chosen = integers(owner, f"train_{field}", train)
+        unknown = chosen[~torch.isin(chosen, values)].tolist()
+        if unknown:
+            others = " and others" if len(unknown) > 5 else ""
+            got = f"{', '.join(map(str, unknown[:5]))}{others}, of whom there is no sequence"
+            _check.fail(owner, f"train_{field}", f"be {field} of this dataset", got)
         return self._split(owner, f"train_{field}", torch.isin(values, chosen))
 
     def _split(self, owner: str, name: str, train: Tensor) -> tuple[Self, Self]:
@@ -296,7 +302,3 @@ class SkeletonDataset(Dataset[SkeletonSample]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._data = unpickled(self._data)
-
-
-def _widened(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x

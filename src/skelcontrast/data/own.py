@@ -15,6 +15,8 @@ from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 
 OWNER = "from_clips"
+OTHER_ORDERS = {"T V C": (2, 0, 1), "T C V": (1, 0, 2), "T V C M": (2, 0, 1, 3), "M T V C": (3, 1, 2, 0)}
+"""Orders of the axes that recordings often come in, and how each becomes C T V M."""
 
 
 def from_clips(
@@ -97,13 +99,23 @@ def _checked(name: str, clip: object, layout: SkeletonLayout) -> Tensor:
     x = _check.tensor(OWNER, name, clip if isinstance(clip, Tensor) else _tensor(name, clip)).detach().cpu()
     x = x[..., None] if x.ndim == 3 else x
     joints = layout.num_joints
-    if x.ndim != 4 or x.shape[2] != joints or 0 in x.shape:
-        must = f"have shape (C, T, {joints}, M) or (C, T, {joints}) for layout '{layout.name}', none of them 0"
-        _check.fail(OWNER, name, must, _check.show(clip.shape))
+    if x.ndim != 4 or x.shape[0] not in (2, 3) or x.shape[2] != joints or 0 in x.shape:
+        must = f"have shape (C, T, {joints}, M) or (C, T, {joints}), C 2 or 3 and none 0, for layout '{layout.name}'"
+        _check.fail(OWNER, name, must, _check.show(clip.shape), hint=_order_hint(clip, joints))
     if not x.isfinite().all():
         frame = int((~x.isfinite()).nonzero()[:, 1].min())
         _check.fail(OWNER, name, "hold finite numbers only", f"NaN or infinity in frame {frame}")
     return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
+
+
+def _order_hint(clip: Array | Tensor, joints: int) -> str:
+    """Say how to bring the axes into order, where the shape suggests which they are."""
+    turn = "permute" if isinstance(clip, Tensor) else "transpose"
+    for order, places in OTHER_ORDERS.items():
+        sizes = dict(zip(order.split(), clip.shape, strict=False))
+        if len(sizes) == clip.ndim == len(places) and sizes["V"] == joints and sizes["C"] in (2, 3):
+            return f"Is it ({', '.join(sizes)})? Pass `clip.{turn}{places}`."
+    return ""
 
 
 def _tensor(name: str, clip: Array) -> Tensor:
