@@ -223,6 +223,18 @@ def test_frames_without_anybody_are_dropped_or_kept(tmp_path: Path) -> None:
         assert (row["frames"], row["recorded"]) == (str(frames), "6")
 
 
+def test_a_frame_with_the_second_body_alone_is_kept(tmp_path: Path) -> None:
+    positions = np.random.default_rng(0).normal(size=(3, 3, 25, 2)).astype(np.float32)
+    ids = np.array([[5, 9], [5, -1], [-1, 9]])
+    positions[:, 1, :, 1] = positions[:, 2, :, 0] = 0
+    (tmp_path / "raw").mkdir()
+    write_ntu(tmp_path / "raw" / "S001C001P001R001A001.skeleton", SkeletonClip(positions, ids, NTU_RGBD_25))
+    prepare("ntu60", tmp_path / "raw", tmp_path / "out", bodies="tracked", centre=None, progress=False)
+    (found,) = sequences(tmp_path / "out").values()
+    present = found.any(axis=(1, 2))
+    assert sorted(present.tolist()) == [[False, True], [True, False], [True, True]]
+
+
 def test_the_list_of_missing_skeletons(ntu_folder: Path, tmp_path: Path) -> None:
     names = sorted(path.stem for path in ntu_folder.iterdir())
     (tmp_path / "list.txt").write_text("Missing:\n" + "\n".join([*names[:2], "S017C003P001R001A060"]))

@@ -223,7 +223,11 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     archive = io.BytesIO()
     np.savez(archive, positions())
     path = tmp_path / "train_position.npy"
-    for content in (path.read_bytes()[:-100], b"", b"hello", archive.getvalue(), b"\x93NUMPY\x01\0\x08\0{'descr'"):
+    deep = [f"{{'descr': '<f4', 'shape': ({shape},)}}\n".encode() for shape in ("-" * 9000 + "1", "1" + "+1" * 4000)]
+    headers = [b"\x93NUMPY\x02\0" + len(header).to_bytes(4, "little") + header for header in deep]
+    for content in (
+        path.read_bytes()[:-100], b"", b"hello", archive.getvalue(), b"\x93NUMPY\x01\0\x08\0{'descr'", *headers,
+    ):  # fmt: skip
         path.write_bytes(content)
         with pytest.raises(ValueError, match=re.escape(f"`{path}` must be a whole .npy file of numbers, got an error")):
             read_official(tmp_path)

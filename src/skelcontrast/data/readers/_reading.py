@@ -32,8 +32,10 @@ def map_npy(owner: str, path: Path) -> Array:
     """
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OverflowError, TokenError) as error:  # the last two from headers beyond all measure
-        got = f"an error on reading it: {error}"
+    except (
+        ValueError, EOFError, OverflowError, TokenError, MemoryError, RecursionError,  # four for headers beyond measure
+    ) as error:  # fmt: skip
+        got = f"an error on reading it: {str(error) or type(error).__name__}"
         raise SkeletonFormatError(owner, path, "be a whole .npy file of numbers", got) from None
 
 
