@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference import data as reference
 
-from skelcontrast.data import align_shoulders, centre, resample
+from skelcontrast.data import align_shoulders, centre, fill_missing, resample
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, UTD_MHAD_20, SkeletonLayout
 
 Golden = Callable[[str], Mapping[str, Any]]
@@ -37,6 +37,31 @@ def test_centre_twice_is_centre_once_and_leaves_its_input() -> None:
     assert torch.equal(x, before)
 
 
+@settings(max_examples=60, deadline=None)
+@given(T=st.integers(1, 9), share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_missing_joints_lie_between_sightings_or_at_the_nearest_joint(T: int, share: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, 3, T, 17, 2))
+    seen = rng.uniform(size=(2, T, 17, 2)) >= share
+    seen[:, :, rng.uniform(size=17) < share / 2] = False
+    marked = np.where(seen[:, None], x, np.nan)
+    marked[:, 1:][~seen[:, None].repeat(2, axis=1)] = 7  # one coordinate of three says that a joint was not seen
+    hops = COCO_17.hop_distance().numpy()
+    expected = np.zeros_like(x)
+    for n, m in np.ndindex(2, 2):
+        places = {}
+        for v in range(17):
+            frames = np.flatnonzero(seen[n, :, v, m])
+            if len(frames):
+                places[v] = [np.interp(np.arange(T), frames, x[n, c, frames, v, m]) for c in range(3)]
+        for v in range(17):
+            if places:
+                nearest = min(places, key=lambda joint: (hops[v, joint], joint))
+                expected[n, :, :, v, m] = places[nearest]
+    found = fill_missing(torch.from_numpy(marked), COCO_17)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
+
+
 @settings(max_examples=40, deadline=None)
 @given(T=st.integers(1, 40), frames=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_resample_agrees_with_interpolation_between_the_middles_of_frames(T: int, frames: int, seed: int) -> None:
@@ -48,6 +73,20 @@ def test_resample_agrees_with_interpolation_between_the_middles_of_frames(T: int
     )
     flipped = resample(x.flip(2), frames).flip(2)
     torch.testing.assert_close(found, flipped, rtol=0, atol=1e-12)
+
+
+def test_what_was_seen_stays_as_it_is() -> None:
+    x = torch.randn(2, 3, 7, 17, 2)
+    found = fill_missing(x, COCO_17)
+    assert torch.equal(found, x)
+    assert found.data_ptr() != x.data_ptr()
+    x[0, :, 2:5, 3] = torch.nan
+    found = fill_missing(x, COCO_17)
+    assert torch.equal(found[~x.isnan()], x[~x.isnan()])
+    with pytest.raises(
+        ValueError, match=re.escape("fill_missing: `x` must have at least one frame, got (2, 3, 0, 17, 2)")
+    ):
+        fill_missing(x[:, :, :0], COCO_17)
 
 
 def test_resample_to_the_same_number_changes_nothing() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelcontrast.data import centre, from_clips, resample
+from skelcontrast.data import centre, fill_missing, from_clips, resample
 from skelcontrast.data.own import OTHER_ORDERS
 from skelcontrast.skeleton import COCO_17, UTD_MHAD_20
 
@@ -31,6 +31,21 @@ def test_each_recording_is_prepared_by_itself() -> None:
     assert dataset.names == ("0", "1")
     assert dataset.subjects is not None
     assert dataset.subjects.tolist() == [3, 7]
+
+
+def test_joints_that_were_not_seen_are_filled_before_all_else() -> None:
+    marked = SHORT.copy()
+    marked[:, 10:20, 4] = np.nan
+    dataset = from_clips([marked, LONG], [0, 1], layout=UTD_MHAD_20, frames=30, missing="fill")
+    filled = fill_missing(torch.from_numpy(marked)[None, ..., None], UTD_MHAD_20)[0]
+    assert torch.equal(dataset.tensor()[0, ..., :1], prepared(filled, 30))
+    assert torch.equal(dataset.tensor()[1], prepared(LONG, 30))
+    with pytest.raises(
+        ValueError, match=r"`clips\[0\]` must hold finite numbers only, got NaN or infinity in frame 2\.$"
+    ):
+        from_clips([np.where(SHORT[0, 2, 0] == SHORT, np.inf, SHORT)], [0], layout=UTD_MHAD_20, missing="fill")
+    with pytest.raises(ValueError, match="from_clips: `missing` must be one of 'refuse', 'fill', got 'drop'"):
+        from_clips([SHORT], [0], layout=UTD_MHAD_20, missing="drop")  # type: ignore[arg-type]  # on purpose
 
 
 def test_the_orders_of_axes_that_errors_name_are_turned_right() -> None:
@@ -107,7 +122,11 @@ BROKEN[1, 7, 3] = np.nan
             "got (61, 20, 3, 2). Is it (T, V, C, M)? Pass `clip.transpose(2, 0, 1, 3)`.",
         ),
         ([LONG, LONG[:2]], ValueError, "`clips[1]` must have the 3 coordinates of clips[0], got (2, 61, 20, 2)."),
-        ([SHORT, BROKEN], ValueError, "`clips[1]` must hold finite numbers only, got NaN or infinity in frame 7."),
+        (
+            [SHORT, BROKEN],
+            ValueError,
+            "`clips[1]` must hold finite numbers only, got NaN or infinity in frame 7. Joints that were",
+        ),
     ],
 )
 def test_wrong_recordings(clips: Any, kind: type[Exception], text: str) -> None:

@@ -27,7 +27,7 @@ from skelcontrast.data.readers.utd_mhad import UTDMHADName, read_utd_mhad_clip
 
 if TYPE_CHECKING:
     from skelcontrast.data.dataset import SkeletonDataset, SkeletonSample
-    from skelcontrast.data.geometry import align_shoulders, centre, resample
+    from skelcontrast.data.geometry import align_shoulders, centre, fill_missing, resample
     from skelcontrast.data.loader import SkeletonBatch, SkeletonLoader
     from skelcontrast.data.own import from_clips
     from skelcontrast.data.preparation.prepared import open_prepared
@@ -39,7 +39,7 @@ else:  # with PyTorch, whose import takes seconds that a process which only prep
         __name__,
         {
             "dataset": ("SkeletonDataset", "SkeletonSample"),
-            "geometry": ("align_shoulders", "centre", "resample"),
+            "geometry": ("align_shoulders", "centre", "fill_missing", "resample"),
             "loader": ("SkeletonBatch", "SkeletonLoader"),
             "own": ("from_clips",),
             "preparation.prepared": ("open_prepared",),
@@ -77,6 +77,7 @@ __all__ = [
     "centre",
     "choose_bodies",
     "cut",
+    "fill_missing",
     "from_clips",
     "inspect_prepared",
     "list_raw",

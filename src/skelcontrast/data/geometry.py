@@ -1,4 +1,4 @@
-"""Preparation of raw sequences: centring, resampling and aligned shoulders, as in the paper's experiments."""
+"""Preparation of raw sequences: joints that were not seen, centring, resampling and aligned shoulders."""
 
 import torch
 from einops import rearrange
@@ -9,6 +9,58 @@ from skelcontrast import _check
 from skelcontrast.data._joints import SHOULDERS, at_origin
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_joints, check_layout
+
+
+def fill_missing(x: Tensor, layout: SkeletonLayout) -> Tensor:
+    """Give joints that were not seen, marked by NaN, a place.
+
+    Between two frames in which a joint was seen it moves along the line; before the first and behind the last it stays
+    where it was seen then. A joint that is never seen in a sequence is put where the nearest seen one is, by the number
+    of bones between them. A body of which nothing is ever seen becomes absent, all zeros.
+
+    Args:
+        x: Skeletons (N, C, T, V, M); a joint with NaN in any coordinate was not seen. For one sequence (C, T, V, M)
+            pass `x[None]`.
+        layout: The skeleton.
+
+    Returns:
+        Skeletons without NaN, (N, C, T, V, M), a new tensor.
+
+    Raises:
+        TypeError: If `x` is not a floating-point tensor or `layout` not a `SkeletonLayout`.
+        ValueError: If `x` is not (N, C, T, V, M) with the joints of `layout` and at least one frame.
+
+    Example:
+        The tip of a rod is seen at 1 and, two frames later, at 3; its other end never.
+
+        >>> import torch
+        >>> from skelcontrast.skeleton import SkeletonLayout
+        >>> rod = SkeletonLayout("rod", ("tip", "end"), ((1, 0),), centre=0, mirror=())
+        >>> x = torch.tensor([[1.0, torch.nan], [torch.nan, torch.nan], [3.0, torch.nan]]).reshape(1, 1, 3, 2, 1)
+        >>> fill_missing(x, rod).reshape(3, 2)
+        tensor([[1., 1.],
+                [2., 2.],
+                [3., 3.]])
+    """
+    check_layout("fill_missing", layout)
+    check_joints("fill_missing", x, layout)
+    T, seen = x.shape[2], ~x.isnan().any(dim=1)  # (N, T, V, M)
+    if T == 0:
+        _check.fail("fill_missing", "x", "have at least one frame", _check.show(x.shape))
+    frame = torch.arange(T, device=x.device)[:, None, None]
+    before = torch.where(seen, frame, -1).cummax(dim=1).values
+    after = torch.where(seen, frame, T).flip(1).cummin(dim=1).values.flip(1)
+    # Outside of what was seen there is one side only; where nothing was seen, any frame will do for now.
+    before, after = torch.where(before < 0, after, before) % T, torch.where(after == T, before, after) % T
+    share = ((frame - before).to(x.dtype) / (after - before).clamp(min=1))[:, None]
+    first, last = (x.gather(2, place[:, None].expand(x.shape)) for place in (before, after))
+    filled = torch.where(seen[:, None], x, first + share * (last - first))
+
+    ever = seen.any(dim=1)  # (N, V, M)
+    hops = layout.hop_distance().to(x.device)[None, :, :, None] + layout.num_joints * ~ever[:, None]
+    nearest = hops.argmin(dim=2)[:, None, None]  # a joint that was seen is its own nearest one
+    filled = filled.gather(3, nearest.expand(x.shape))
+    return torch.where(ever.any(dim=1)[:, None, None, None], filled, 0)
 
 
 def centre(x: Tensor, layout: SkeletonLayout, *, joint: str | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """A dataset from the user's own recordings, each of its own length."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -10,10 +11,11 @@ from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data._fields import Booleans, Integers
 from skelcontrast.data.dataset import SkeletonDataset
-from skelcontrast.data.geometry import centre, resample
+from skelcontrast.data.geometry import centre, fill_missing, resample
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 
+Missing: TypeAlias = Literal["refuse", "fill"]
 OWNER = "from_clips"
 OTHER_ORDERS = {"T V C": (2, 0, 1), "T C V": (1, 0, 2), "T V C M": (2, 0, 1, 3), "M T V C": (3, 1, 2, 0)}
 """Orders of the axes that recordings often come in, and how each becomes C T V M."""
@@ -25,6 +27,7 @@ def from_clips(
     *,
     layout: SkeletonLayout,
     frames: int = 50,
+    missing: Missing = "refuse",
     centred: bool = True,
     origin: str | None = None,
     names: Sequence[str] | None = None,
@@ -43,6 +46,8 @@ def from_clips(
         labels: Class of each recording (N,), integers from 0.
         layout: The skeleton; V must be its number of joints. C is 3, or 2 for poses in the image.
         frames: Number of frames T of every sequence, at least 1.
+        missing: What is done about joints that were not seen, marked by NaN: ``"refuse"`` them, or ``"fill"`` their
+            places, see `fill_missing`.
         centred: Whether a joint is subtracted in every frame, see `centre`.
         origin: Name of that joint; the layout's `centre` unless given.
         names: Name of each recording, N different ones; ``"0"``, ``"1"`` and so on unless given.
@@ -57,7 +62,7 @@ def from_clips(
     Raises:
         TypeError: If a recording is not a floating-point array or tensor, or as `SkeletonDataset` says.
         ValueError: If there is no recording, one has another shape, another number of coordinates than the first, no
-            frame, or NaN or infinity; or as `SkeletonDataset` says.
+            frame, infinity, or NaN that is not to be filled; or as `SkeletonDataset` says.
 
     Example:
         Two recordings of 40 and 61 frames, the second with two people:
@@ -71,7 +76,8 @@ def from_clips(
     _check.integer(OWNER, "frames", frames, 1)
     if len(clips) == 0:
         _check.fail(OWNER, "clips", "hold at least one recording", "none")
-    checked = [_checked(f"clips[{row}]", clip, layout) for row, clip in enumerate(clips)]
+    _check.choice(OWNER, "missing", missing, get_args(Missing))
+    checked = [_checked(f"clips[{row}]", clip, layout, missing) for row, clip in enumerate(clips)]
     coordinates, bodies = checked[0].shape[0], max(clip.shape[3] for clip in checked)
     data = torch.zeros(len(checked), coordinates, frames, layout.num_joints, bodies)
     for row, clip in enumerate(checked):
@@ -92,7 +98,7 @@ def from_clips(
     )
 
 
-def _checked(name: str, clip: object, layout: SkeletonLayout) -> Tensor:
+def _checked(name: str, clip: object, layout: SkeletonLayout, missing: Missing) -> Tensor:
     """Return a recording as a finite tensor (C, T, V, M)."""
     if not isinstance(clip, np.ndarray | Tensor):
         _check.fail(OWNER, name, "be a numpy.ndarray or a torch.Tensor", type(clip).__name__, kind=TypeError)
@@ -102,9 +108,12 @@ def _checked(name: str, clip: object, layout: SkeletonLayout) -> Tensor:
     if x.ndim != 4 or x.shape[0] not in (2, 3) or x.shape[2] != joints or 0 in x.shape:
         must = f"have shape (C, T, {joints}, M) or (C, T, {joints}), C 2 or 3 and none 0, for layout '{layout.name}'"
         _check.fail(OWNER, name, must, _check.show(clip.shape), hint=_order_hint(clip, joints))
+    if missing == "fill" and x.isnan().any():
+        x = fill_missing(x[None], layout)[0]
     if not x.isfinite().all():
         frame = int((~x.isfinite()).nonzero()[:, 1].min())
-        _check.fail(OWNER, name, "hold finite numbers only", f"NaN or infinity in frame {frame}")
+        hint = "Joints that were not seen are filled with missing='fill'." if x.isnan().any() else ""
+        _check.fail(OWNER, name, "hold finite numbers only", f"NaN or infinity in frame {frame}", hint=hint)
     return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
 
 
