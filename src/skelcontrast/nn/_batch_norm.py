@@ -6,6 +6,7 @@ from typing import Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules import module as modules
 
 from skelcontrast._cuda import capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
@@ -13,6 +14,12 @@ from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin
 from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
+_HOOKS_OF_ALL = (
+    modules._global_forward_hooks,
+    modules._global_forward_pre_hooks,
+    modules._global_backward_hooks,
+    modules._global_backward_pre_hooks,
+)
 _KNOWN = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
 
 
@@ -104,7 +111,7 @@ def _is_known(module: nn.Module) -> bool:
 def _has_listeners(module: nn.Module) -> bool:
     """Tell whether a module has hooks, of its own or, which torch.compile does not ask, of all modules."""
     own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(own) or (not torch.compiler.is_compiling() and torch.nn.modules.module._has_any_global_hook())
+    return bool(own) or (not torch.compiler.is_compiling() and any(_HOOKS_OF_ALL))
 
 
 def is_plain(module: nn.Module | None) -> TypeGuard[nn.Sequential]:
