@@ -6,7 +6,7 @@ from typing import Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as modules
+from torch.nn.modules import module as hooks
 
 from skelcontrast._cuda import capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
@@ -15,10 +15,10 @@ from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 _HOOKS_OF_ALL = (
-    modules._global_forward_hooks,
-    modules._global_forward_pre_hooks,
-    modules._global_backward_hooks,
-    modules._global_backward_pre_hooks,
+    hooks._global_forward_hooks,
+    hooks._global_forward_pre_hooks,
+    hooks._global_backward_hooks,
+    hooks._global_backward_pre_hooks,
 )
 _KNOWN = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
 
