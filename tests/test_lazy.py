@@ -2,12 +2,15 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import skelcontrast
 from skelcontrast._lazy import on_demand
+from tests.test_imports import MAY_IMPORT
 
 
 @pytest.mark.parametrize("package", ["data", "skeleton"])
@@ -29,6 +32,17 @@ def test_names_are_those_that_a_type_checker_sees(package: str) -> None:
         assert name in room.__all__
         assert name in dir(room)
         assert getattr(room, name) is getattr(importlib.import_module(f"skelcontrast.{package}.{module}"), name)
+
+
+def test_every_subpackage_is_there_after_the_import_of_the_whole() -> None:
+    """In an interpreter of its own, as this one has imported them."""
+    public = [name for name in MAY_IMPORT if name not in {"", "kernels"}]
+    look = "import skelcontrast, sys; print(*(getattr(skelcontrast, name).__name__ for name in sys.argv[1:]))"
+    run = subprocess.run([sys.executable, "-c", look, *public], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == [f"skelcontrast.{name}" for name in public]
+    assert set(public) <= set(dir(skelcontrast))
+    with pytest.raises(AttributeError, match="module 'skelcontrast' has no attribute 'nothing'"):
+        _ = skelcontrast.nothing  # type: ignore[attr-defined]
 
 
 def test_a_name_is_looked_up_once_and_another_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
