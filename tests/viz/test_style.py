@@ -10,7 +10,9 @@ from skelcontrast.viz import _style, draw_skeleton, plot_curves, plot_embedding
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    install = r'Install it with `pip install "skelcontrast\[plots\]"`.'
+    install = (
+        r'Install it with `pip install "skelcontrast\[plots\]"`, or in a checkout `pip install -e "\.\[plots\]"`\.'
+    )
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=f"plot_embedding: this figure needs scikit-learn. {install}"):
         plot_embedding({"a": (torch.eye(4), torch.zeros(4).long())})

@@ -21,8 +21,8 @@ def require(owner: str, module: str, *, package: str = "Matplotlib") -> None:
     try:
         import_module(module)
     except ImportError as error:
-        message = f'{owner}: this figure needs {package}. Install it with `pip install "skelcontrast[plots]"`.'
-        raise ImportError(message) from error
+        install = '`pip install "skelcontrast[plots]"`, or in a checkout `pip install -e ".[plots]"`'
+        raise ImportError(f"{owner}: this figure needs {package}. Install it with {install}.") from error
 
 
 def new_figure(owner: str, width: float, height: float) -> "Figure":
