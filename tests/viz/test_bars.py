@@ -33,3 +33,19 @@ def test_heights_ranges_and_places() -> None:
 def test_bad_input_is_named(accuracies: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         plot_bars(accuracies)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "message"),
+    [
+        (
+            {"a": {"x": 0.5}},
+            "`accuracies['a']['x']` must hold an accuracy for each seed, got 0.5. Put a single one in a list.",
+        ),
+        ({"a": 0.5}, "plot_bars: `accuracies['a']` must be a mapping from groups, got 0.5."),
+        ({"a": {"x": ["b"]}}, "`accuracies['a']['x']` must be a number, got 'b'."),
+    ],
+)
+def test_what_is_no_accuracy_is_named(accuracies: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        plot_bars(accuracies)

@@ -1,7 +1,7 @@
 """Accuracies of several encoders side by side, as bars."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from skelcontrast import _check
@@ -26,7 +26,8 @@ def plot_bars(accuracies: Mapping[str, Mapping[str, Sequence[float]]], *, title:
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        ValueError: If there is nothing to draw, or a value is no number in [0, 1].
+        TypeError: If a name has no mapping, a group no accuracies for its seeds, or an accuracy is no number.
+        ValueError: If there is nothing to draw, or an accuracy is not in [0, 1].
 
     References:
         AimCLR, Figure 3, which shows kNN accuracies like this.
@@ -37,13 +38,17 @@ def plot_bars(accuracies: Mapping[str, Mapping[str, Sequence[float]]], *, title:
         [50.0, 62.5]
     """
     owner = "plot_bars"
+    for name, by_group in accuracies.items():
+        _check_kind(f"accuracies[{name!r}]", by_group, Mapping, "be a mapping from groups")
+        for group, values in by_group.items():
+            _check_kind(f"accuracies[{name!r}][{group!r}]", values, Collection, "hold an accuracy for each seed")
     groups = list(dict.fromkeys(group for by_group in accuracies.values() for group in by_group))
     if not groups:
         _check.fail(owner, "accuracies", "hold at least one accuracy", "none")
     for name, by_group in accuracies.items():
         for group, values in by_group.items():
             where = f"accuracies[{name!r}][{group!r}]"
-            if not values:
+            if len(values) == 0:
                 _check.fail(owner, where, "hold at least one accuracy", "none")
             for value in values:
                 _check.interval(owner, where, value, 0, 1)
@@ -72,3 +77,9 @@ def plot_bars(accuracies: Mapping[str, Mapping[str, Sequence[float]]], *, title:
     _style.title(axes, title)
     figure.legend(loc="outside lower center", ncols=4, edgecolor="none", fontsize=8.5, labelcolor=_style.INK)
     return figure
+
+
+def _check_kind(where: str, value: object, kind: type, must: str) -> None:
+    if not isinstance(value, kind):
+        hint = "Put a single one in a list." if kind is Collection else ""
+        _check.fail("plot_bars", where, must, repr(value), hint=hint, kind=TypeError)
