@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 Log: TypeAlias = Sequence[Mapping[str, float | None]]
 Curve: TypeAlias = list[tuple[float, float]]
 DOTS_UP_TO = 40  # points of a curve, beyond which dots run into each other
-SPOKEN = {"info_nce": "InfoNCE", "nnm": "NNM", "d3m": "D3M", "knn": "kNN"}
+STREAMS = ("joint", "motion", "bone")
+SPOKEN = {"info_nce": "InfoNCE", "nnm": "NNM", "d3m": "D3M", "cross": "cross-stream", "loss": "cross-entropy"}
+SPOKEN |= {"knn": "kNN", "top1": "top-1", "top5": "top-5", **{f"knn_{stream}": f"kNN {stream}" for stream in STREAMS}}
+LOSSES = ("total", "info_nce", "nnm", "d3m", "cross", *STREAMS, "loss")
+ACCURACIES = ("knn", *(f"knn_{stream}" for stream in STREAMS), "linear", "top1", "top5")
 HEALTH = (
     "alignment",
     "uniformity",
@@ -31,8 +35,8 @@ COLUMNS = 4  # panels beside each other
 def plot_curves(
     log: Log,
     *,
-    losses: Sequence[str] = ("total", "info_nce", "nnm", "d3m"),
-    accuracies: Sequence[str] = ("knn", "linear"),
+    losses: Sequence[str] = LOSSES,
+    accuracies: Sequence[str] = ACCURACIES,
     health: Sequence[str] = HEALTH,
     step: str = "epoch",
     loss_levels: Mapping[str, float] | None = None,
@@ -43,7 +47,8 @@ def plot_curves(
     Args:
         log: Records of the run in order, as read by ``[json.loads(line) for line in open("log.jsonl")]``. A record need
             not hold every value: a curve joins the records that have it, and is drawn from the first to the last.
-        losses: Which values are losses; one that no record has is left out.
+        losses: Which values are losses; one that no record has is left out. Unless given, those of the training loops
+            in ``examples/``: of one stream, of several (each stream's own by its name), and of training with labels.
         accuracies: Which values are accuracies in [0, 1], drawn in per cent; one that no record has is left out.
         health: Which values tell of the health of the run, each drawn in a panel of its own, as no two are of one
             scale; one that no record has is left out.
