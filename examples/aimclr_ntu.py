@@ -1,13 +1,17 @@
-r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
+r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe.
 
-The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
+Copy this file with `command_line.py` beside it, and change it. The defaults are the paper's settings (Section 4.2) for
+NTU RGB+D 60. Try it without any download:
 
     python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02 \
         --momentum 0.99 --warmup 2
 
 Real data: prepare it once (``python -m skelcontrast.data prepare ntu60 RAW FOLDER``), then
 ``--data FOLDER --protocol xsub``. Also ``--dataset utd-mhad`` (a folder of .mat files) and ``--dataset official-npy``
-(the authors' folder). Interrupted runs go on with ``--resume``. For small data see ``docs/guide/small_data.md``.
+(the authors' folder). For small data see ``docs/guide/small_data.md``.
+
+Interrupted runs go on with ``--resume`` and the same settings. Only what leaves the recorded numbers true may change:
+--data (moved), --device, --workers, --resident, --fast, --keep, --eval-every, and without a cosine --epochs.
 """
 
 import math
@@ -19,8 +23,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from command_line import KINDS, check_resumed, check_run, errors_in_one_line, progress, settle_data
 from skelcontrast import augment, checkpoint, data, evaluation, losses, memory, methods, nn
 from skelcontrast.cuda_graph import CapturedStep
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, to_stream
@@ -34,13 +38,12 @@ Step: TypeAlias = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 def parse(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
-    kinds = ["prepared", "synthetic", "utd-mhad", "official-npy"]
-    add("--dataset", choices=kinds, help="default: prepared with --data, synthetic without")
+    add("--dataset", choices=KINDS, help="default: prepared with --data, synthetic without")
     add("--data", type=Path, help="folder of the data set (not for synthetic)")
-    add("--protocol", default="xsub", help="split of a prepared folder: xsub, xview, xset, ... (default: %(default)s)")
+    add("--protocol", help="split: xsub, xview, xset, ... (default: xsub; cross-subject of synthetic)")
     add("--resident", action="store_true", help="keep the training clips on the device")
     add("--frames", type=int, default=50, help="frames T of a sequence (default: %(default)s)")
-    add("--origin", default="hip centre", help="joint at the origin, utd-mhad only (default: %(default)s)")
+    add("--origin", help="joint at the origin, utd-mhad only (default: hip centre)")
     add("--stream", choices=["joint", "bone", "motion"], default="joint")
     add("--method", choices=["aimclr", "skeletonclr"], default="aimclr")
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
@@ -71,23 +74,18 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--bf16", action="store_true", help="bfloat16 autocast; losses stay float32")
     add("--fast", action="store_true", help="compile the step (which takes a while) and launch it as a CUDA graph")
     add("--out", type=Path, default=Path("runs/aimclr"), help="folder for log, checkpoint and result")
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out, by the same settings (see above)")
     args = parser.parse_args(argv)
-    args.dataset = args.dataset or ("synthetic" if args.data is None else "prepared")
-    if args.dataset != "synthetic" and args.data is None:
-        parser.error(f"--dataset {args.dataset} needs --data FOLDER")
-    if args.fast and not args.device.startswith("cuda"):
-        parser.error(f"--fast needs a CUDA device, got --device {args.device}")
-    if not args.resume and (args.out / "last.pt").exists():
-        parser.error(f"{args.out} holds a run: pass --resume to go on with it, or another --out")
+    settle_data(args, parser.error)
+    check_run(parser, args)
     return args
 
 
 def load_data(args: Namespace) -> tuple[data.SkeletonDataset, data.SkeletonDataset]:
     if args.dataset == "synthetic":
-        return data.SyntheticActions(frames=args.frames).split("cross-subject")
+        return data.SyntheticActions(frames=args.frames).split(args.protocol)
     if args.dataset == "utd-mhad":
-        return data.read_utd_mhad(args.data, frames=args.frames, origin=args.origin).split("cross-subject")
+        return data.read_utd_mhad(args.data, frames=args.frames, origin=args.origin).split(args.protocol)
     if args.dataset == "prepared":
         return data.open_prepared(args.data, frames=args.frames, protocol=args.protocol).split(args.protocol)
     return data.read_official(args.data, "train"), data.read_official(args.data, "val")
@@ -181,11 +179,14 @@ def health(model: Model, loader: data.SkeletonLoader, args: Namespace, epoch: in
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
+    check_resumed(args)
     torch.manual_seed(args.seed)
-    train, test = load_data(args)
-    model = build_model(args, train).to(args.device)
-    clips = train.to(args.device) if args.resident else train
-    loader = data.SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
+    with errors_in_one_line():
+        train, test = load_data(args)
+        model = build_model(args, train).to(args.device)
+        clips = train.to(args.device) if args.resident else train
+        how: dict[str, Any] = {"seed": args.seed, "num_workers": args.workers, "device": args.device}
+        loader = data.SkeletonLoader(clips, args.batch_size, **how)
     weights = model.query_parameters()
     optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4, fused=args.fast or None)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
@@ -195,9 +196,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     records = checkpoint.resume(last, state)["records"] if args.resume and last.exists() else []
     first = len(records)
     checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
-    print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {args.device}")
-    if first:
-        print(f"resumed {last} after epoch {first}")
+    begun = f", resumed after epoch {first}" if first else ""
+    print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {args.device}{begun}")
     if args.fast:
         torch.compiler.reset()  # torch limits how often a function is compiled, and this process may do many runs
 
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         terms = []
         model.train()
         loader.set_epoch(epoch)
-        for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
+        for batch in progress(loader, f"epoch {epoch + 1}/{args.epochs}"):
             optimizer.zero_grad(set_to_none=True)
             terms.append(step(batch.x, batch.generator))
             optimizer.step()

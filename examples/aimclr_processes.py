@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import distributed
-from tqdm import tqdm
 
 import aimclr_ntu as pretraining
+from command_line import check_resumed, errors_in_one_line, progress, refuse
 from skelcontrast import checkpoint, evaluation
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 
@@ -29,12 +29,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="All other arguments: see aimclr_ntu.py --help",
     )
+    refuse(parser, ["--fast"], "is for aimclr_ntu.py only")
     _, rest = parser.parse_known_args(argv)
     if "RANK" not in os.environ:
         parser.error("start it with torchrun, which says how many processes there are")
     args = pretraining.parse(["--out", "runs/processes", *rest])
-    if args.fast:
-        parser.error("--fast is for aimclr_ntu.py only")
     processes = int(os.environ["WORLD_SIZE"])
     if args.batch_size % processes:
         parser.error(f"--batch-size must be a multiple of the number of processes, {processes}, got {args.batch_size}")
@@ -68,11 +67,12 @@ def average_terms(terms: dict[str, float], device: str) -> dict[str, float]:
 
 def train(args: argparse.Namespace) -> tuple[pretraining.Model, SkeletonDataset, SkeletonDataset]:
     torch.manual_seed(args.seed)  # every process draws the same weights
-    known, new = pretraining.load_data(args)
-    model = pretraining.build_model(args, known).to(args.device)
-    clips = known.to(args.device) if args.resident else known
-    share = args.batch_size // distributed.get_world_size()
-    loader = SkeletonLoader(clips, share, seed=args.seed, num_workers=args.workers, device=args.device)
+    with errors_in_one_line():
+        known, new = pretraining.load_data(args)
+        model = pretraining.build_model(args, known).to(args.device)
+        clips = known.to(args.device) if args.resident else known
+        share = args.batch_size // distributed.get_world_size()
+        loader = SkeletonLoader(clips, share, seed=args.seed, num_workers=args.workers, device=args.device)
     weights = model.query_parameters()
     optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
@@ -93,8 +93,7 @@ def train(args: argparse.Namespace) -> tuple[pretraining.Model, SkeletonDataset,
         terms = []
         model.train()
         loader.set_epoch(epoch)
-        shown = None if loader.rank == 0 else True
-        for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=shown):
+        for batch in progress(loader, f"epoch {epoch + 1}/{args.epochs}", shown=loader.rank == 0):
             optimizer.zero_grad(set_to_none=True)
             terms.append(step(batch.x, batch.generator))
             average_gradients(weights)
@@ -120,6 +119,7 @@ def train(args: argparse.Namespace) -> tuple[pretraining.Model, SkeletonDataset,
 def main(argv: Sequence[str] | None = None) -> dict[str, float] | None:
     """Train, and return the accuracies in the first process."""
     args = parse(argv)
+    check_resumed(args)
     distributed.init_process_group("nccl" if args.device.startswith("cuda") else "gloo")
     try:
         rank = distributed.get_rank()

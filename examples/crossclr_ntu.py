@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 
 import torch
-from tqdm import tqdm
 
 import aimclr_ntu as pretraining
+from command_line import check_resumed, errors_in_one_line, progress, refuse
 from skelcontrast import checkpoint, methods
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Scores, extract_features, fuse, knn_accuracy, linear_probe, mean_terms
@@ -33,10 +33,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=STREAMS)
     parser.add_argument("--no-context", action="store_true", help="leave the products of similarities out of the loss")
+    refuse(parser, ["--stream", "--fast"], "is for aimclr_ntu.py only")
     own, rest = parser.parse_known_args(argv)
     args = pretraining.parse(["--method", "skeletonclr", "--out", "runs/crossclr", *rest])
-    if args.fast:
-        parser.error("--fast is for aimclr_ntu.py only")
     args.streams, args.context = tuple(own.streams), not own.no_context
     return args
 
@@ -54,7 +53,7 @@ def train_epoch(
     terms: list[dict[str, torch.Tensor]] = []
     model.train()
     loader.set_epoch(epoch)
-    for batch in tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False, disable=None):
+    for batch in progress(loader, f"epoch {epoch + 1}/{args.epochs}"):
         # All streams are computed from one augmented batch, so that a row of every bank shows the same clip.
         augmented = views(batch.x, batch.generator)
         by_stream = [{stream: to_stream(view, stream, layout) for stream in args.streams} for view in augmented]
@@ -87,12 +86,14 @@ def measure(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
+    check_resumed(args)
     torch.manual_seed(args.seed)
-    train, test = pretraining.load_data(args)
-    streams = {stream: pretraining.build_model(args, train) for stream in args.streams}
-    model = methods.CrosSCLR(streams, context=args.context).to(args.device)
-    clips = train.to(args.device) if args.resident else train
-    loader = SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
+    with errors_in_one_line():
+        train, test = pretraining.load_data(args)
+        streams = {stream: pretraining.build_model(args, train) for stream in args.streams}
+        model = methods.CrosSCLR(streams, context=args.context).to(args.device)
+        clips = train.to(args.device) if args.resident else train
+        loader = SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
     optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}

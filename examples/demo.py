@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
+from command_line import progress
 from skelcontrast import augment, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"{len(train)} clips to train on and {len(test)} of other people to test on, {data.num_classes} actions")
     before, knn_before, linear_before = measure(encoder, train, test)
     log: list[dict[str, float]] = [{"epoch": 0, "knn": knn_before}]
-    for epoch in tqdm(range(args.epochs), desc="pre-training"):
+    for epoch in progress(range(args.epochs), "pre-training"):
         terms: dict[str, list[torch.Tensor]] = {}
         for batch in loader:
             model.momentum_update()

@@ -182,9 +182,6 @@ def test_fast_records_every_stage_once_and_keeps_the_plain_state(
 def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loop = example("aimclr_ntu")
     with pytest.raises(SystemExit):
-        loop.main(["--dataset", "utd-mhad"])
-    assert "--dataset utd-mhad needs --data FOLDER" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
         loop.main(["--fast", "--device", "cpu", "--out", str(tmp_path)])
     assert "--fast needs a CUDA device, got --device cpu" in capsys.readouterr().err
     (tmp_path / "last.pt").touch()
@@ -193,11 +190,81 @@ def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: p
     assert "holds a run: pass --resume to go on with it, or another --out" in capsys.readouterr().err
 
 
-def test_resuming_with_other_settings_names_what_does_not_fit(example: LoadExample, tmp_path: Path) -> None:
-    loop = example("aimclr_ntu")
-    loop.main([*QUICK, "--epochs", "1", "--out", str(tmp_path)])
-    with pytest.raises(ValueError, match=r"last\.pt.*bank\.keys"):
-        loop.main([*QUICK, "--epochs", "2", "--queue-size", "32", "--out", str(tmp_path), "--resume"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "utd-mhad"], "--dataset utd-mhad needs --data FOLDER"),
+        (["--dataset", "synthetic", "--data", "x"], "--dataset synthetic reads no folder, got --data x"),
+        (["--dataset", "official-npy", "--data", "x", "--protocol", "xview"], "has no --protocol to choose"),
+        (["--origin", "spine"], "--origin is for --dataset utd-mhad only, got --dataset synthetic"),
+        (["--eval-every", "0"], "--eval-every must be at least 1, got 0"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    example: LoadExample, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        example("aimclr_ntu").parse([*options, "--out", "nowhere"])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "xview"], "`protocol` must be a protocol of this dataset ('cross-subject', 'cross-view')"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--batch-size", "100000"], "`batch_size` must"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    example: LoadExample, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        example("aimclr_ntu").main(["--frames", "4", "--width", "1", "--out", str(tmp_path), *options])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_resuming_with_other_settings_names_them_and_leaves_the_record(
+    example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = example("command_line")
+    loop, record, more = example("aimclr_ntu"), tmp_path / "settings.json", ["--out", str(tmp_path), "--resume"]
+    record.write_text(json.dumps(vars(loop.parse([*QUICK, "--out", str(tmp_path)])), default=str))
+    before = record.read_text()
+    script.check_resumed(loop.parse([*QUICK, *more, "--lr", "0.5"]))  # nothing is trained yet
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(SystemExit, match="2"):
+        loop.main([*QUICK, *more, "--lr", "0.5", "--stream", "bone", "--epochs", "9", "--eval-every", "1"])
+    error = capsys.readouterr().err
+    assert f"error: {tmp_path} was begun with other settings: " in error
+    named = {"stream (stored joint, given bone)", "lr (stored 0.02, given 0.5)", "epochs (stored 4, given 9)"}
+    assert all(one in error for one in named)
+    assert "eval_every" not in error
+    assert record.read_text() == before
+    free = ["--eval-every", "1", "--keep", "2", "--workers", "1", "--device", "cpu", "--resident"]
+    script.check_resumed(loop.parse([*QUICK, *more, *free]))
+
+
+def test_more_epochs_are_another_run_only_under_a_cosine(example: LoadExample, tmp_path: Path) -> None:
+    loop, script = example("aimclr_ntu"), example("command_line")
+    steps = [*QUICK, "--schedule", "step", "--out", str(tmp_path)]
+    (tmp_path / "settings.json").write_text(json.dumps(vars(loop.parse(steps)), default=str))
+    (tmp_path / "last.pt").touch()
+    script.check_resumed(loop.parse([*steps, "--epochs", "9", "--resume"]))
+
+
+def test_the_path_of_the_data_is_kept_whole(example: LoadExample, tmp_path: Path) -> None:
+    args = example("aimclr_ntu").parse(["--data", "here", "--out", str(tmp_path)])
+    assert (args.data, args.protocol) == (Path("here").absolute(), "xsub")
+
+
+def test_without_tqdm_there_is_no_bar(example: LoadExample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for name in ("aimclr_ntu", "crossclr_ntu", "aimclr_processes", "demo", "evaluate", "reproduce", "supervised"):
+        example(name)
+    assert list(example("command_line").progress([1, 2], "epoch")) == [1, 2]
 
 
 def test_the_bank_is_as_asked_for_or_half_of_the_data(example: LoadExample) -> None:

@@ -104,3 +104,17 @@ def test_what_it_cannot_do(
     with pytest.raises(SystemExit):
         script.parse([*arguments, "--out", "nowhere"])
     assert message in capsys.readouterr().err
+
+
+def test_resuming_with_other_settings_is_refused(
+    example: LoadExample, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    script = example("aimclr_processes")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    given = [*QUICK, "--out", str(tmp_path)]
+    (tmp_path / "settings.json").write_text(json.dumps(vars(script.parse(given)), default=str))
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*given, "--resume", "--lr", "0.5"])
+    assert "lr (stored 0.02, given 0.5)" in capsys.readouterr().err

@@ -82,8 +82,26 @@ def test_arguments(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         script.parse(["--streams", "depth"])
     assert "invalid choice: 'depth'" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="CrosSCLR: `streams` must hold at least 2 streams, got 1"):
+    for option in (["--stream", "bone"], ["--fast"]):
+        with pytest.raises(SystemExit):
+            script.parse(option)
+        assert f"{option[0]} is for aimclr_ntu.py only" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
         script.main([*QUICK, "--streams", "joint", "--out", str(tmp_path)])
+    assert "error: CrosSCLR: `streams` must hold at least 2 streams, got 1" in capsys.readouterr().err
+
+
+def test_resuming_with_other_settings_is_refused(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*QUICK, "--out", str(tmp_path)]
+    (tmp_path / "settings.json").write_text(json.dumps(vars(script.parse(given)), default=str))
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*given, "--resume", "--no-context", "--streams", "joint", "bone"])
+    error = capsys.readouterr().err
+    assert "context (stored True, given False)" in error
+    assert "streams (stored ['joint', 'motion', 'bone'], given ['joint', 'bone'])" in error
 
 
 def test_not_a_number_stops(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
