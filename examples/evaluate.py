@@ -16,12 +16,13 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch.optim.swa_utils import update_bn
 
 import aimclr_ntu as pretraining
+from command_line import KINDS, errors_in_one_line, settle_data
 from skelcontrast import augment, checkpoint, evaluation, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Features, Scores
@@ -49,14 +50,22 @@ class Found(NamedTuple):
     scores: Scores | None
 
 
+def stop(message: str) -> NoReturn:
+    """End with a word on what cannot be evaluated."""
+    raise SystemExit(f"evaluate.py: {message}")
+
+
 def read_settings(folder: Path) -> argparse.Namespace:
     """The arguments that a run was started with."""
     path = folder / "settings.json"
     if not path.exists():
         problem = "has no settings.json, so it is not the folder of a run" if folder.exists() else "does not exist"
-        raise SystemExit(f"evaluate.py: {folder} {problem}.")
+        stop(f"{folder} {problem}.")
     args = pretraining.parse(["--resume"])  # arguments that are newer than the run have their defaults
-    vars(args).update(json.loads(path.read_text()))
+    stored = json.loads(path.read_text())
+    if stored.get("method") == "supervised":
+        stop(f"{folder} was trained with labels; its result.json has its accuracy.")
+    vars(args).update(stored, device=args.device)  # it may have been trained on a device that is not here
     args.data, args.out = None if args.data is None else Path(args.data), folder
     return args
 
@@ -67,23 +76,28 @@ def load_run(folder: Path, *, name: str | None = "last.pt", **changed: Any) -> l
     Keyword arguments replace settings of the run, such as where its data lies.
     """
     args = read_settings(folder)
+    if changed.get("dataset", args.dataset) != args.dataset:
+        vars(args).update(data=None, protocol=None, origin="hip centre")  # the run's belong to another kind of data
     vars(args).update(changed)
-    train, test = pretraining.load_data(args)
-    torch.manual_seed(args.seed)
+    if changed.keys() & {"data", "dataset", "protocol"}:
+        settle_data(args, stop)
     streams: Sequence[Stream] = vars(args).get("streams") or (args.stream,)
     parts: dict[str, methods.AimCLR | methods.SkeletonCLR]
-    parts = {stream: pretraining.build_model(args, train) for stream in streams}
-    model = methods.CrosSCLR(parts) if "streams" in vars(args) else parts[args.stream]
+    with errors_in_one_line():
+        train, test = pretraining.load_data(args)
+        torch.manual_seed(args.seed)
+        parts = {stream: pretraining.build_model(args, train) for stream in streams}
+        model = methods.CrosSCLR(parts) if "streams" in vars(args) else parts[args.stream]
     if name is not None:
         path = folder / name
         if not path.exists():
             kept = ", ".join(sorted(file.name for file in folder.glob("*.pt"))) or "none"
-            raise SystemExit(f"evaluate.py: {folder} has no checkpoint {name}; there are: {kept}.")
+            stop(f"{folder} has no checkpoint {name}; there are: {kept}.")
         try:
             model.load_state_dict(checkpoint.load(path)["model"])
         except RuntimeError as error:
             layout = "no layout" if train.layout is None else f"the skeleton {train.layout.name}"
-            raise SystemExit(f"evaluate.py: {path} does not fit an encoder for data of {layout}: {error}") from None
+            stop(f"{path} does not fit an encoder for data of {layout}: {error}")
     return [
         Encoder(cast("Stream", stream), cast("nn.STGCN", part.encoder.to(args.device)), train, test, args)
         for stream, part in parts.items()
@@ -153,7 +167,7 @@ def features(one: Encoder) -> tuple[Features, Features]:
 def same_person(features: torch.Tensor, clips: SkeletonDataset) -> float:
     """How often the nearest of all other clips, by cosine, is of the same person."""
     if clips.subjects is None:
-        raise SystemExit("evaluate.py: --protocol person needs data that says who is seen in each clip.")
+        stop("--protocol person needs data that says who is seen in each clip.")
     unit = torch.nn.functional.normalize(features, dim=1)
     nearest = (unit @ unit.T).fill_diagonal_(-torch.inf).argmax(dim=1)
     return float((clips.subjects[nearest] == clips.subjects).double().mean())
@@ -215,8 +229,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="re-estimate batch norm's running statistics on training clips augmented so (default: keep them)",
     )
     parser.add_argument("--data", type=Path, help="where the data lies, or another data set of the same skeleton")
-    parser.add_argument("--dataset", help="kind of --data (default: as in the run)")
+    parser.add_argument("--dataset", choices=KINDS, help="kind of --data (default: as in the run)")
     parser.add_argument("--data-protocol", help="split of --data (default: as in the run)")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument(
+        "--device", default=device, help="also of a run that was trained on another (default: %(default)s)"
+    )
     parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 20], help="neighbours, for knn and retrieval")
     parser.add_argument("--share", type=float, default=0.1, help="labels used, for semi (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=30, help="for finetune and semi (default: %(default)s)")
@@ -224,7 +242,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frozen", action="store_true", help="batch norm keeps its statistics while finetuning")
     parser.add_argument("--classes", action="store_true", help="print the accuracy of every class")
     parser.add_argument("--confusion", type=Path, help="draw the confusion matrix into this file")
-    parser.add_argument("--json", type=Path, help="write the numbers into this file")
+    parser.add_argument("--json", type=Path, help="write the numbers, and the arguments behind them, into this file")
     args = parser.parse_args(argv)
     if (args.classes or args.confusion) and args.protocol in UNSCORED:
         parser.error(f"--classes and --confusion need scores, which --protocol {args.protocol} does not give")
@@ -233,14 +251,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     args = parse(argv)
-    changed = {"data": args.data, "dataset": args.dataset, "protocol": args.data_protocol}
+    changed = {"data": args.data, "dataset": args.dataset, "protocol": args.data_protocol, "device": args.device}
     name = None if args.untrained else args.checkpoint
     given = {setting: value for setting, value in changed.items() if value is not None}
     encoders = [one for folder in args.runs for one in load_run(folder, name=name, **given)]
     found: dict[str, Found] = {}
     for one in encoders:
         if one.stream in found:
-            raise SystemExit(f"evaluate.py: two of the runs hold the stream {one.stream!r}; give one of each.")
+            stop(f"two of the runs hold the stream {one.stream!r}; give one of each.")
         if args.batch_norm is not None:
             reestimate_batch_norm(one, args.batch_norm)
         options = {"share": args.share, "epochs": args.epochs, "lr": args.lr, "frozen": args.frozen}
@@ -255,7 +273,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         print("\n".join(lines) if args.classes else f"confusion matrix in {args.confusion}")
     values = {stream: one.values for stream, one in found.items()}
     if args.json is not None:
-        checkpoint.write_json_lines(args.json, [{"protocol": args.protocol, "runs": args.runs, **values}])
+        asked = {name: value for name, value in vars(args).items() if name not in ("classes", "confusion", "json")}
+        read = encoders[0].args
+        asked |= {"data": read.data, "dataset": read.dataset, "data_protocol": read.protocol, "seed": read.seed}
+        checkpoint.write_json_lines(args.json, [{**asked, **values}])
     return values
 
 

@@ -93,15 +93,51 @@ def test_the_nearest_of_all_other_clips_decides_who_is_there(script: ModuleType)
 def test_streams_are_fused_and_written(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [run(script, tmp_path / stream, "--stream", stream) for stream in ("joint", "motion")]
     where = tmp_path / "found.json"
-    more = ["--json", str(where), "--classes", "--confusion", str(tmp_path / "confusion.png")]
+    more = ["--device", "cpu", "--json", str(where), "--classes", "--confusion", str(tmp_path / "confusion.png")]
     found = script.main([*folders, "--protocol", "exact", *more])
     written = json.loads(where.read_text())
-    assert written == {"protocol": "exact", "runs": folders, **found}
+    assert {name: written[name] for name in found} == found
+    assert {name: value for name, value in written.items() if name not in found} == {
+        "runs": folders,
+        "protocol": "exact",
+        "checkpoint": "last.pt",
+        "untrained": False,
+        "batch_norm": None,
+        "data": None,
+        "dataset": "synthetic",
+        "data_protocol": "cross-subject",
+        "device": "cpu",
+        "seed": 0,
+        "k": [1, 5, 20],
+        "share": 0.1,
+        "epochs": 30,
+        "lr": 0.02,
+        "frozen": False,
+    }
     assert set(found) == {"joint", "motion", "fused"}
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("  ") for line in lines) == 16  # a line per class
     assert (tmp_path / "confusion.png").stat().st_size > 0
     assert set(script.main([*folders, "--protocol", "knn"])) == {"joint", "motion"}  # nothing to fuse
+
+
+def test_a_run_is_evaluated_on_another_device_and_data_set(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(script, tmp_path / "run", "--device", "cpu")
+    settings = tmp_path / "run" / "settings.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "device": "cuda:7"}))
+    assert script.load_run(tmp_path / "run")[0].args.device == script.pretraining.parse(["--resume"]).device
+    assert script.main([folder, "--device", "cpu", "--protocol", "knn"])
+    (other,) = script.load_run(tmp_path / "run", dataset="utd-mhad", data=tmp_path, device="cpu")
+    assert (other.args.protocol, other.args.origin) == ("xsub", "hip centre")
+    with pytest.raises(SystemExit, match="--dataset synthetic reads no folder"):
+        script.main([folder, "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match="--dataset utd-mhad needs --data FOLDER"):
+        script.main([folder, "--dataset", "utd-mhad"])
+    with pytest.raises(SystemExit):
+        script.main([folder, "--dataset", "ntu"])
+    assert "argument --dataset: invalid choice: 'ntu'" in capsys.readouterr().err
 
 
 def test_a_cross_stream_run_holds_its_streams(
