@@ -1,29 +1,54 @@
 """Train the same encoder with labels, as the yardstick beside pre-training.
 
-    python examples/supervised.py --dataset utd-mhad --data FOLDER --epochs 40 --out runs/supervised
+    python examples/supervised.py --dataset utd-mhad --data FOLDER --epochs 40
 
 Same data, normal augmentation, optimiser and schedule as `aimclr_ntu.py`, whose arguments it shares; a linear layer on
 the encoder's features and cross-entropy instead of the contrastive loss. The last epoch's accuracy counts. Interrupted
 runs go on with ``--resume``.
 """
 
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 import aimclr_ntu as pretraining
+from command_line import check_resumed, errors_in_one_line, refuse
 from skelcontrast import augment, checkpoint
 from skelcontrast.evaluation import train_classifier
 from skelcontrast.skeleton import NTU_RGBD_25
 
+UNUSED = (
+    *("--method", "--positives", "--views", "--no-drop", "--keep-margin", "--extreme-from", "--mine-from"),
+    *("--queue-size", "--momentum", "--temperature", "--embedding", "--keep", "--bf16", "--fast", "--resident"),
+)
+"""Arguments of `aimclr_ntu.py` that mean nothing here."""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"All other arguments: see aimclr_ntu.py --help, without {', '.join(UNUSED)}",
+    )
+    refuse(parser, UNUSED, "does nothing in training with labels")
+    _, rest = parser.parse_known_args(argv)
+    args = pretraining.parse(["--out", "runs/supervised", *rest])
+    unused = {option.removeprefix("--").replace("-", "_") for option in UNUSED}
+    used = {name: value for name, value in vars(args).items() if name not in unused}
+    return argparse.Namespace(**used, method="supervised")
+
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    args = pretraining.parse(argv)
+    args = parse(argv)
+    check_resumed(args)
     torch.manual_seed(args.seed)
-    train, test = pretraining.load_data(args)
-    encoder = pretraining.build_encoder(args, train).to(args.device)
+    with errors_in_one_line():
+        train, test = pretraining.load_data(args)
+        encoder = pretraining.build_encoder(args, train).to(args.device)
     args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
     last = args.out / "last.pt"
 
     def keep(state: dict[str, Any]) -> None:

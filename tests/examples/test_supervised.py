@@ -18,8 +18,33 @@ def test_one_epoch(example: LoadExample, tmp_path: Path) -> None:
     result = example("supervised").main([*QUICK, "--epochs", "1", "--out", str(tmp_path / "run")])
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     assert 0 <= result["accuracy"] <= result["top5"] <= 1
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["method"] == "supervised"
+    assert "momentum" not in settings
     (record,) = log_of(tmp_path / "run")
     assert record.keys() == {"epoch", "lr", "loss", "top1", "top5"}
+
+
+def test_it_says_what_it_is_and_what_does_nothing(
+    example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = example("supervised")
+    assert script.parse([]).out == Path("runs/supervised")
+    with pytest.raises(SystemExit):
+        script.parse(["--help"])
+    assert "Train the same encoder with labels" in capsys.readouterr().out
+    for option in (["--method", "aimclr"], ["--no-drop"], ["--keep", "1", "2"]):
+        with pytest.raises(SystemExit):
+            script.parse([*option, "--epochs", "1"])
+        assert f"{option[0]} does nothing in training with labels" in capsys.readouterr().err
+    given = [*QUICK, "--out", str(tmp_path)]
+    (tmp_path / "settings.json").write_text(json.dumps(vars(script.parse(given)), default=str))
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*given, "--resume", "--width", "4"])
+    assert "width (stored 2, given 4)" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"was trained with labels; its result\.json has its accuracy\."):
+        example("evaluate").main([str(tmp_path)])
 
 
 def test_broken_off_and_resumed_ends_with_the_same_numbers(
