@@ -54,6 +54,17 @@ def markdown(args: argparse.Namespace, name: str, rows: Sequence[Row]) -> list[s
     return lines
 
 
+def explained(args: argparse.Namespace) -> str:
+    """What a number is, and what stands in parentheses and in brackets behind it."""
+    count = len(args.seeds)
+    ours = f"Means. In parentheses: lowest to highest of {count} seeds." if count > 1 else "One seed."
+    known = any(args.benchmark == benchmark for numbers in PAPER.values() for benchmark, _ in numbers)
+    paper = (
+        "In brackets: the paper's number, where it has one." if known else "The paper has no numbers for this data set."
+    )
+    return f"{ours} {paper}"
+
+
 def spread(values: Sequence[float], seeds: int) -> str:
     """Per cent: the mean, and the lowest to the highest of several seeds; how many, where not all are there."""
     if not values:

@@ -12,6 +12,7 @@ import torch
 
 import aimclr_ntu
 import crossclr_ntu
+from command_line import check_resumed, errors_in_one_line
 from paper_pages import UNTRAINED, origin, variant_of, write
 from paper_tables import BUDGETS, STREAMS, TABLES, VARIANTS, Content
 from skelcontrast.data import SkeletonLoader
@@ -51,7 +52,7 @@ def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
         *(() if crossing else ("--stream", stream)),
         *(() if args.data is None else ("--data", str(args.data))),
         *(() if args.dataset is None else ("--dataset", args.dataset)),
-        *("--protocol", args.protocol),
+        *(() if args.protocol is None or args.dataset == "official-npy" else ("--protocol", args.protocol)),
     )
     return Run(script, folder, arguments)
 
@@ -68,6 +69,12 @@ def planned(args: argparse.Namespace) -> dict[Path, Run]:
     return runs
 
 
+def check_begun(args: argparse.Namespace) -> None:
+    """Refuse runs in the folder that were made with other settings than those that the tables would name."""
+    for run in planned(args).values():
+        check_resumed(SCRIPTS[run.script].parse([*run.arguments, "--resume"]))
+
+
 def streams_of(content: Content) -> tuple[str, ...]:
     """The streams that a table needs: all, where it shows their fusion."""
     return (
@@ -81,7 +88,8 @@ def plan(args: argparse.Namespace) -> None:
     total = 0.0
     for run in planned(args).values():
         parsed = SCRIPTS[run.script].parse([*run.arguments, "--resume"])
-        train, _ = aimclr_ntu.load_data(parsed)
+        with errors_in_one_line():
+            train, _ = aimclr_ntu.load_data(parsed)
         steps = parsed.epochs * (len(train) // parsed.batch_size)
         streams = len(vars(parsed).get("streams", [parsed.stream]))
         if parsed.method not in seconds:

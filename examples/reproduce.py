@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 
 import evaluate
-from paper_pages import UNTRAINED, Row, draw, markdown, origin, title_of, write
-from paper_runs import plan, run_of, train, trained_at
+from command_line import KINDS, settle_data
+from paper_pages import UNTRAINED, Row, draw, explained, markdown, origin, title_of, write
+from paper_runs import check_begun, plan, run_of, train, trained_at
 from paper_tables import BUDGETS, STREAMS, TABLES
 from skelcontrast import checkpoint, evaluation, viz
 from skelcontrast.evaluation import Features, Scores
@@ -147,11 +148,12 @@ def render(args: argparse.Namespace) -> None:
         if draw(args, name, rows, picture) if rows else draw_embedding(args, picture):
             lines += [f"![{TABLES[name].title}]({picture.name})", ""]
     command = f"{budget.epochs} epochs, `{' '.join([*budget.arguments, *args.more])}`"
-    seeds = "One seed" if len(args.seeds) == 1 else f"Mean (lowest to highest) of {len(args.seeds)} seeds"
+    where = args.benchmark if args.protocol is None else f"{args.benchmark}, {args.protocol}"
     lines += [
-        f"{args.benchmark}, {args.protocol}. Budget: {command}. {seeds};",
-        "in brackets the paper's number. Linear: the released schedule on standardised features; exact: the minimum of",
-        "the penalised cross-entropy. The last epoch counts, nothing is chosen on the test part.",
+        f"{where}. Budget: {command}.",
+        explained(args),
+        "Linear: the released schedule on standardised features; exact: the minimum of the penalised cross-entropy.",
+        "The last epoch counts, nothing is chosen on the test part.",
     ]
     write(args.to / f"{args.stem}.md", "\n".join(lines) + "\n")
     how = {"budget": args.budget, "arguments": [*budget.arguments, *args.more], "seeds": args.seeds, **origin()}
@@ -167,9 +169,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--table", nargs="+", choices=tables, default=[])
     add("--figure", nargs="+", choices=figures, default=[])
     add("--data", type=Path, help="prepared folder, or that of --dataset; without, synthetic actions")
-    add("--dataset", choices=["prepared", "synthetic", "utd-mhad", "official-npy"], help="kind of --data")
+    add("--dataset", choices=KINDS, help="kind of --data")
     add("--benchmark", help="name for the paper's numbers: ntu60, ntu120, pku1, pku2 (default: the prepared folder's)")
-    add("--protocol", default="xsub", help="split (default: %(default)s)")
+    add("--protocol", help="split (default: xsub; cross-subject of synthetic); of official-npy, the one in the folder")
     add("--budget", choices=BUDGETS, default="paper", help="settings of all runs (default: %(default)s)")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs")
@@ -183,15 +185,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args.to = args.to or args.out
     if not args.contents:
         parser.error("nothing to make: give --table 1..8, --figure 2 or 3, or several")
+    in_folder, args.protocol = args.protocol, None if args.dataset == "official-npy" else args.protocol
+    settle_data(args, parser.error)
+    args.protocol = args.protocol or in_folder
     if args.benchmark is None:
         report = None if args.data is None else args.data / "report.json"
         known = report is not None and report.exists()
-        args.benchmark = json.loads(report.read_text())["dataset"] if report and known else args.dataset or "synthetic"
+        args.benchmark = json.loads(report.read_text())["dataset"] if report and known else args.dataset
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
+    check_begun(args)
     if args.plan:
         plan(args)
         return

@@ -107,6 +107,42 @@ def test_what_cannot_be_made_is_said(script: ModuleType, capsys: pytest.CaptureF
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ([], "synthetic, cross-subject"),
+        (["--data", "x", "--dataset", "utd-mhad"], "utd-mhad, xsub"),
+        (["--data", "x", "--dataset", "official-npy"], "official-npy"),
+        (["--data", "x", "--dataset", "official-npy", "--protocol", "xview", "--benchmark", "ntu60"], "ntu60, xview"),
+    ],
+)
+def test_the_label_says_the_split_that_is_used(
+    script: ModuleType, options: list[str], label: str, tmp_path: Path
+) -> None:
+    call = ["--table", "2", "--budget", "small", "--out", str(tmp_path), *options]
+    run = script.run_of(script.parse(call), "skeletonclr", "joint", 0)
+    trained = sys.modules["paper_runs"].SCRIPTS[run.script].parse(run.arguments)
+    assert trained.protocol == (None if "official-npy" in options else label.split(", ")[1])
+    script.main([*call, "--partial"])
+    text = (tmp_path / "tables.md").read_text()
+    assert f"\n{label}. Budget: 2 epochs" in text
+    known = "In brackets: the paper's number, where it has one."
+    assert f"One seed. {known if 'ntu60' in label else 'The paper has no numbers for this data set.'}\n" in text
+
+
+def test_runs_of_other_settings_are_not_rendered(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--table", "2", "--budget", "small", "--out", str(tmp_path), "--partial"]
+    run = script.run_of(script.parse(call), "skeletonclr", "joint", 0)
+    run.folder.mkdir()
+    (run.folder / "last.pt").touch()
+    (run.folder / "settings.json").write_text('{"protocol": "cross-view"}')
+    with pytest.raises(SystemExit, match="2"):
+        script.main(call)
+    assert "protocol (stored cross-view, given cross-subject)" in capsys.readouterr().err
+
+
 def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> None:
     script = example("reproduce")
     for budget in script.BUDGETS:
