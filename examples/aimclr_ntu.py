@@ -1,7 +1,6 @@
-r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe.
+r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
 
-Copy this file with `command_line.py` beside it, and change it. The defaults are the paper's settings (Section 4.2) for
-NTU RGB+D 60. Try it without any download:
+The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
 
     python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02 \
         --momentum 0.99 --warmup 2
@@ -17,14 +16,13 @@ Interrupted runs go on with ``--resume`` and the same settings. Only what leaves
 import math
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
 
-from command_line import KINDS, check_resumed, check_run, errors_in_one_line, progress, settle_data
 from skelcontrast import augment, checkpoint, data, evaluation, losses, memory, methods, nn
 from skelcontrast.cuda_graph import CapturedStep
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, to_stream
@@ -33,6 +31,10 @@ Model: TypeAlias = methods.AimCLR | methods.SkeletonCLR
 Loss: TypeAlias = methods.AimCLRLoss | methods.SkeletonCLRLoss
 Compare: TypeAlias = Callable[[Tensor, tuple[Any, ...]], tuple[Tensor, Loss]]
 Step: TypeAlias = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
+
+KINDS = ("prepared", "synthetic", "utd-mhad", "official-npy")
+FREE = {"epochs", "device", "workers", "keep", "eval_every", "out", "resume", "fast", "resident", "data"}
+"""What may change when a run goes on; the number of epochs not under a cosine."""
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -43,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--protocol", help="split: xsub, xview, xset, ... (default: xsub; cross-subject of synthetic)")
     add("--resident", action="store_true", help="keep the training clips on the device")
     add("--frames", type=int, default=50, help="frames T of a sequence (default: %(default)s)")
-    add("--origin", help="joint at the origin, utd-mhad only (default: hip centre)")
+    add("--origin", default="hip centre", help="joint at the origin, utd-mhad only (default: %(default)s)")
     add("--stream", choices=["joint", "bone", "motion"], default="joint")
     add("--method", choices=["aimclr", "skeletonclr"], default="aimclr")
     add("--preset", choices=["paper", "official"], default="paper", help="where paper and released code differ")
@@ -77,8 +79,32 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--resume", action="store_true", help="go on from the checkpoint in --out, by the same settings (see above)")
     args = parser.parse_args(argv)
     settle_data(args, parser.error)
-    check_run(parser, args)
+    if args.eval_every < 1:
+        parser.error(f"--eval-every must be at least 1, got {args.eval_every}")
+    if args.fast and not args.device.startswith("cuda"):
+        parser.error(f"--fast needs a CUDA device, got --device {args.device}")
+    if not args.resume and (args.out / "last.pt").exists():
+        parser.error(f"{args.out} holds a run: pass --resume to go on with it, or another --out")
     return args
+
+
+def settle_data(args: Namespace, error: Callable[[str], NoReturn]) -> None:
+    """Fill in what the data is and how it is split, or say which options do not fit."""
+    args.dataset = args.dataset or ("synthetic" if args.data is None else "prepared")
+    if (args.dataset == "synthetic") != (args.data is None):
+        error(f"--dataset {args.dataset} {'needs --data FOLDER' if args.data is None else 'reads no --data'}")
+    if args.dataset == "official-npy" and args.protocol is not None:
+        error("--dataset official-npy has no --protocol to choose: the folder holds a single split")
+    splits = {"synthetic": "cross-subject", "official-npy": None}
+    args.protocol = args.protocol or splits.get(args.dataset, "xsub")
+    args.data = None if args.data is None else args.data.absolute()  # so that a run is evaluated from anywhere
+
+
+def check_resumed(args: Namespace) -> None:
+    """Refuse to go on with a run by other settings than those that it was begun with."""
+    if args.resume and (args.out / "last.pt").exists():
+        free = FREE - ({"epochs"} if args.schedule == "cosine" else set())
+        checkpoint.check_settings(args.out / "settings.json", vars(args), may_change=free)
 
 
 def load_data(args: Namespace) -> tuple[data.SkeletonDataset, data.SkeletonDataset]:
@@ -159,6 +185,16 @@ def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch
     return CapturedStep(step, clips.take(range(args.batch_size)).to(args.device), model.train()) if args.fast else step
 
 
+def progress(batches: Iterable[Any], title: str, *, shown: bool = True) -> Iterable[Any]:
+    """Show how far an epoch is, on a terminal and where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return batches
+    bar: Iterable[Any] = tqdm(batches, desc=title, leave=False, disable=None if shown else True)
+    return bar
+
+
 @torch.no_grad()
 def health(model: Model, loader: data.SkeletonLoader, args: Namespace, epoch: int) -> dict[str, float]:
     """Whether the representation collapses, and what its positives and negatives are worth, on 512 training clips."""
@@ -181,12 +217,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
     check_resumed(args)
     torch.manual_seed(args.seed)
-    with errors_in_one_line():
-        train, test = load_data(args)
-        model = build_model(args, train).to(args.device)
-        clips = train.to(args.device) if args.resident else train
-        how: dict[str, Any] = {"seed": args.seed, "num_workers": args.workers, "device": args.device}
-        loader = data.SkeletonLoader(clips, args.batch_size, **how)
+    train, test = load_data(args)
+    model = build_model(args, train).to(args.device)
+    clips = train.to(args.device) if args.resident else train
+    loader = data.SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
     weights = model.query_parameters()
     optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4, fused=args.fast or None)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))

@@ -18,7 +18,8 @@ import torch
 from torch import distributed
 
 import aimclr_ntu as pretraining
-from command_line import check_resumed, errors_in_one_line, progress, refuse
+from aimclr_ntu import progress
+from command_line import errors_in_one_line, refuse
 from skelcontrast import checkpoint, evaluation
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 
@@ -119,7 +120,8 @@ def train(args: argparse.Namespace) -> tuple[pretraining.Model, SkeletonDataset,
 def main(argv: Sequence[str] | None = None) -> dict[str, float] | None:
     """Train, and return the accuracies in the first process."""
     args = parse(argv)
-    check_resumed(args)
+    with errors_in_one_line():
+        pretraining.check_resumed(args)
     distributed.init_process_group("nccl" if args.device.startswith("cuda") else "gloo")
     try:
         rank = distributed.get_rank()

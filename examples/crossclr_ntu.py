@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 
 import aimclr_ntu as pretraining
-from command_line import check_resumed, errors_in_one_line, progress, refuse
+from aimclr_ntu import progress
+from command_line import errors_in_one_line, refuse
 from skelcontrast import checkpoint, methods
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Scores, extract_features, fuse, knn_accuracy, linear_probe, mean_terms
@@ -86,7 +87,8 @@ def measure(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
-    check_resumed(args)
+    with errors_in_one_line():
+        pretraining.check_resumed(args)
     torch.manual_seed(args.seed)
     with errors_in_one_line():
         train, test = pretraining.load_data(args)

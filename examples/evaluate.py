@@ -22,7 +22,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 import aimclr_ntu as pretraining
-from command_line import KINDS, errors_in_one_line, settle_data
+from command_line import errors_in_one_line
 from skelcontrast import augment, checkpoint, evaluation, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Features, Scores
@@ -77,10 +77,10 @@ def load_run(folder: Path, *, name: str | None = "last.pt", **changed: Any) -> l
     """
     args = read_settings(folder)
     if changed.get("dataset", args.dataset) != args.dataset:
-        vars(args).update(data=None, protocol=None, origin="hip centre")  # the run's belong to another kind of data
+        vars(args).update(data=None, protocol=None)  # the run's belong to another kind of data
     vars(args).update(changed)
     if changed.keys() & {"data", "dataset", "protocol"}:
-        settle_data(args, stop)
+        pretraining.settle_data(args, stop)
     streams: Sequence[Stream] = vars(args).get("streams") or (args.stream,)
     parts: dict[str, methods.AimCLR | methods.SkeletonCLR]
     with errors_in_one_line():
@@ -229,7 +229,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="re-estimate batch norm's running statistics on training clips augmented so (default: keep them)",
     )
     parser.add_argument("--data", type=Path, help="where the data lies, or another data set of the same skeleton")
-    parser.add_argument("--dataset", choices=KINDS, help="kind of --data (default: as in the run)")
+    parser.add_argument("--dataset", choices=pretraining.KINDS, help="kind of --data (default: as in the run)")
     parser.add_argument("--data-protocol", help="split of --data (default: as in the run)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument(

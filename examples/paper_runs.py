@@ -12,7 +12,7 @@ import torch
 
 import aimclr_ntu
 import crossclr_ntu
-from command_line import check_resumed, errors_in_one_line
+from command_line import errors_in_one_line
 from paper_pages import UNTRAINED, origin, variant_of, write
 from paper_tables import BUDGETS, STREAMS, TABLES, VARIANTS, Content
 from skelcontrast.data import SkeletonLoader
@@ -72,7 +72,8 @@ def planned(args: argparse.Namespace) -> dict[Path, Run]:
 def check_begun(args: argparse.Namespace) -> None:
     """Refuse runs in the folder that were made with other settings than those that the tables would name."""
     for run in planned(args).values():
-        check_resumed(SCRIPTS[run.script].parse([*run.arguments, "--resume"]))
+        with errors_in_one_line():
+            aimclr_ntu.check_resumed(SCRIPTS[run.script].parse([*run.arguments, "--resume"]))
 
 
 def streams_of(content: Content) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import evaluate
-from command_line import KINDS, settle_data
+from aimclr_ntu import KINDS, settle_data
 from paper_pages import UNTRAINED, Row, draw, explained, markdown, origin, title_of, write
 from paper_runs import check_begun, plan, run_of, train, trained_at
 from paper_tables import BUDGETS, STREAMS, TABLES

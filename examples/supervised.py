@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import aimclr_ntu as pretraining
-from command_line import check_resumed, errors_in_one_line, refuse
+from command_line import errors_in_one_line, refuse
 from skelcontrast import augment, checkpoint
 from skelcontrast.evaluation import train_classifier
 from skelcontrast.skeleton import NTU_RGBD_25
@@ -42,7 +42,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
-    check_resumed(args)
+    with errors_in_one_line():
+        pretraining.check_resumed(args)
     torch.manual_seed(args.seed)
     with errors_in_one_line():
         train, test = pretraining.load_data(args)

@@ -38,17 +38,19 @@ def write_json_lines(path: str | os.PathLike[str], records: Sequence[Mapping[str
     if isinstance(records, Mapping):
         hint = "Put it in a list."
         _check.fail(owner, "records", "be a sequence of mappings", type(records).__name__, hint=hint, kind=TypeError)
-    lines = []
-    for place, record in enumerate(records):
-        name = f"records[{place}]"
-        if not isinstance(record, Mapping):
-            _check.fail(owner, name, "be a mapping from names", type(record).__name__, kind=TypeError)
-        try:
-            lines.append(json.dumps(dict(record), default=_plain) + "\n")
-        except TypeError as error:
-            hint = "Convert it to a number, a string or a list."
-            _check.fail(owner, name, "hold plain data with strings as names", str(error), hint=hint, kind=TypeError)
+    lines = [as_json(owner, f"records[{place}]", record) + "\n" for place, record in enumerate(records)]
     write_atomically(target, lambda file: file.write("".join(lines).encode()))
+
+
+def as_json(owner: str, name: str, record: object) -> str:
+    """Return a mapping from names to plain data as a JSON object."""
+    if not isinstance(record, Mapping):
+        _check.fail(owner, name, "be a mapping from names", type(record).__name__, kind=TypeError)
+    try:
+        return json.dumps(dict(record), default=_plain)
+    except TypeError as error:
+        hint = "Convert it to a number, a string or a list."
+        _check.fail(owner, name, "hold plain data with strings as names", str(error), hint=hint, kind=TypeError)
 
 
 def _plain(value: object) -> object:

@@ -3,7 +3,8 @@
 A checkpoint is one file made from a mapping of names to things: whatever has a state (modules, optimisers, schedulers),
 `torch.Generator` objects and plain data. `save` writes it so that a crash never leaves half a file under its name,
 `resume` puts every state back and checks that all of them fit before it changes any, `load` only reads. Files are read
-with ``weights_only=True``: a checkpoint from a stranger cannot run code. `write_json_lines` keeps the log beside it.
+with ``weights_only=True``: a checkpoint from a stranger cannot run code. `write_json_lines` keeps the log beside
+it, and `check_settings` asks whether a run goes on as it was begun.
 """
 
 import copy
@@ -25,9 +26,10 @@ from skelcontrast import _check
 from skelcontrast._atomic import write_atomically
 from skelcontrast._json_lines import write_json_lines
 from skelcontrast._random_state import capture_random_state, restore_random_state
+from skelcontrast._settings import check_settings
 from skelcontrast._state_check import module_misfits, optimizer_misfits
 
-__all__ = ["Stateful", "load", "resume", "save", "write_json_lines"]
+__all__ = ["Stateful", "check_settings", "load", "resume", "save", "write_json_lines"]
 
 FORMAT = "skelcontrast.checkpoint"
 VERSION = 1

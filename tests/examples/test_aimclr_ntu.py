@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -194,9 +195,8 @@ def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: p
     ("options", "message"),
     [
         (["--dataset", "utd-mhad"], "--dataset utd-mhad needs --data FOLDER"),
-        (["--dataset", "synthetic", "--data", "x"], "--dataset synthetic reads no folder, got --data x"),
+        (["--dataset", "synthetic", "--data", "x"], "--dataset synthetic reads no --data"),
         (["--dataset", "official-npy", "--data", "x", "--protocol", "xview"], "has no --protocol to choose"),
-        (["--origin", "spine"], "--origin is for --dataset utd-mhad only, got --dataset synthetic"),
         (["--eval-every", "0"], "--eval-every must be at least 1, got 0"),
     ],
 )
@@ -216,43 +216,36 @@ def test_options_that_do_not_fit_are_named(
         (["--batch-size", "100000"], "`batch_size` must"),
     ],
 )
-def test_wrong_input_is_one_line(
-    example: LoadExample, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_input_is_named_before_anything_is_written(
+    example: LoadExample, options: list[str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        example("aimclr_ntu").main(["--frames", "4", "--width", "1", "--out", str(tmp_path), *options])
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        example("aimclr_ntu").main(["--frames", "4", "--width", "1", "--out", str(tmp_path / "run"), *options])
+    assert not (tmp_path / "run").exists()
 
 
-def test_resuming_with_other_settings_names_them_and_leaves_the_record(
-    example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script = example("command_line")
+def test_resuming_with_other_settings_names_them_and_leaves_the_record(example: LoadExample, tmp_path: Path) -> None:
     loop, record, more = example("aimclr_ntu"), tmp_path / "settings.json", ["--out", str(tmp_path), "--resume"]
     record.write_text(json.dumps(vars(loop.parse([*QUICK, "--out", str(tmp_path)])), default=str))
     before = record.read_text()
-    script.check_resumed(loop.parse([*QUICK, *more, "--lr", "0.5"]))  # nothing is trained yet
+    loop.check_resumed(loop.parse([*QUICK, *more, "--lr", "0.5"]))  # nothing is trained yet
     (tmp_path / "last.pt").touch()
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(ValueError, match="`settings` must be those in") as caught:
         loop.main([*QUICK, *more, "--lr", "0.5", "--stream", "bone", "--epochs", "9", "--eval-every", "1"])
-    error = capsys.readouterr().err
-    assert f"error: {tmp_path} was begun with other settings: " in error
-    named = {"stream (stored joint, given bone)", "lr (stored 0.02, given 0.5)", "epochs (stored 4, given 9)"}
-    assert all(one in error for one in named)
-    assert "eval_every" not in error
+    named = {"stream bone where joint is stored", "lr 0.5 where 0.02 is stored", "epochs 9 where 4 is stored"}
+    assert all(one in str(caught.value) for one in named)
+    assert "eval_every" not in str(caught.value)
     assert record.read_text() == before
     free = ["--eval-every", "1", "--keep", "2", "--workers", "1", "--device", "cpu", "--resident"]
-    script.check_resumed(loop.parse([*QUICK, *more, *free]))
+    loop.check_resumed(loop.parse([*QUICK, *more, *free]))
 
 
 def test_more_epochs_are_another_run_only_under_a_cosine(example: LoadExample, tmp_path: Path) -> None:
-    loop, script = example("aimclr_ntu"), example("command_line")
+    loop = example("aimclr_ntu")
     steps = [*QUICK, "--schedule", "step", "--out", str(tmp_path)]
     (tmp_path / "settings.json").write_text(json.dumps(vars(loop.parse(steps)), default=str))
     (tmp_path / "last.pt").touch()
-    script.check_resumed(loop.parse([*steps, "--epochs", "9", "--resume"]))
+    loop.check_resumed(loop.parse([*steps, "--epochs", "9", "--resume"]))
 
 
 def test_the_path_of_the_data_is_kept_whole(example: LoadExample, tmp_path: Path) -> None:
@@ -264,7 +257,7 @@ def test_without_tqdm_there_is_no_bar(example: LoadExample, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "tqdm", None)
     for name in ("aimclr_ntu", "crossclr_ntu", "aimclr_processes", "demo", "evaluate", "reproduce", "supervised"):
         example(name)
-    assert list(example("command_line").progress([1, 2], "epoch")) == [1, 2]
+    assert list(example("aimclr_ntu").progress([1, 2], "epoch")) == [1, 2]
 
 
 def test_the_bank_is_as_asked_for_or_half_of_the_data(example: LoadExample) -> None:
@@ -276,4 +269,4 @@ def test_the_bank_is_as_asked_for_or_half_of_the_data(example: LoadExample) -> N
 
 
 def test_it_is_short_enough_to_be_read_from_top_to_bottom() -> None:
-    assert len(SCRIPT.read_text().splitlines()) <= 240
+    assert len(SCRIPT.read_text().splitlines()) <= 275

@@ -117,4 +117,4 @@ def test_resuming_with_other_settings_is_refused(
     (tmp_path / "last.pt").touch()
     with pytest.raises(SystemExit, match="2"):
         script.main([*given, "--resume", "--lr", "0.5"])
-    assert "lr (stored 0.02, given 0.5)" in capsys.readouterr().err
+    assert "lr 0.5 where 0.02 is stored" in capsys.readouterr().err

@@ -100,8 +100,8 @@ def test_resuming_with_other_settings_is_refused(
     with pytest.raises(SystemExit, match="2"):
         script.main([*given, "--resume", "--no-context", "--streams", "joint", "bone"])
     error = capsys.readouterr().err
-    assert "context (stored True, given False)" in error
-    assert "streams (stored ['joint', 'motion', 'bone'], given ['joint', 'bone'])" in error
+    assert "context False where True is stored" in error
+    assert "streams ['joint', 'bone'] where ['joint', 'motion', 'bone'] is stored" in error
 
 
 def test_not_a_number_stops(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def test_runs_of_other_settings_are_not_rendered(
     (run.folder / "settings.json").write_text('{"protocol": "cross-view"}')
     with pytest.raises(SystemExit, match="2"):
         script.main(call)
-    assert "protocol (stored cross-view, given cross-subject)" in capsys.readouterr().err
+    assert "protocol cross-subject where cross-view is stored" in capsys.readouterr().err
 
 
 def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_it_says_what_it_is_and_what_does_nothing(
     (tmp_path / "last.pt").touch()
     with pytest.raises(SystemExit, match="2"):
         script.main([*given, "--resume", "--width", "4"])
-    assert "width (stored 2, given 4)" in capsys.readouterr().err
+    assert "width 4 where 2 is stored" in capsys.readouterr().err
     with pytest.raises(SystemExit, match=r"was trained with labels; its result\.json has its accuracy\."):
         example("evaluate").main([str(tmp_path)])
 
