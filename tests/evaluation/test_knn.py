@@ -89,6 +89,11 @@ def test_half_precision_features_are_compared_in_float32() -> None:
     assert torch.equal(found, knn_predict(features.bfloat16().float(), labels, queries.bfloat16().float(), k=3))
 
 
+def test_k_may_be_a_number_of_numpy() -> None:
+    features = Features(torch.randn(9, 4), torch.arange(9) % 3)
+    assert knn_accuracy(features, features, k=np.int64(1)) == 1  # type: ignore[call-overload]  # numpy's are no int
+
+
 def test_accuracy_counts_right_answers() -> None:
     train = Features(torch.eye(4), torch.arange(4))
     test = Features(torch.eye(4), torch.tensor([0, 1, 2, 0]))

@@ -1,6 +1,7 @@
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.reference import skeleton as oracle
@@ -46,6 +47,13 @@ def test_lists_become_tuples_and_layouts_compare_and_hash_by_value() -> None:
     assert layout == cross()
     assert hash(layout) == hash(cross())
     assert layout != cross(centre=1)
+
+
+def test_joints_may_be_numbers_of_numpy() -> None:
+    bones = [tuple(bone) for bone in np.array(CROSS["bones"])]
+    layout = cross(bones=bones, centre=np.int64(0))
+    assert layout == cross()
+    assert all(type(joint) is int for bone in layout.bones for joint in bone)
 
 
 def test_is_frozen_and_survives_pickling() -> None:

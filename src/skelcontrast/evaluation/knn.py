@@ -101,7 +101,7 @@ def knn_predict(
             near, near_classes = similarity[:, :number], class_index[rows[:, :number]]
             parts.append(classes[_vote(near, near_classes, len(classes), temperature)])
     joined = {number: torch.cat(parts).long() for number, parts in predictions.items()}
-    return joined[k] if isinstance(k, int) else joined
+    return joined if isinstance(k, Sequence) else joined[k]
 
 
 @overload
@@ -147,7 +147,7 @@ def knn_accuracy(
     numbers = _numbers(owner, k, len(train.features))
     found = knn_predict(train.features, train.labels, test.features, k=numbers, temperature=temperature)
     accuracy = {number: float((classes == test.labels).double().mean()) for number, classes in found.items()}
-    return accuracy[k] if isinstance(k, int) else accuracy
+    return accuracy if isinstance(k, Sequence) else accuracy[k]
 
 
 def _numbers(owner: str, k: int | Sequence[int], rows: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeVar
 
 from skelcontrast import _check
@@ -197,9 +198,12 @@ def _pairs(argument: str, pairs: object) -> tuple[tuple[int, int], ...]:
         _check.fail(OWNER, argument, must, repr(pairs), kind=TypeError)
     checked: list[tuple[int, int]] = []
     for pair in pairs:
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or any(type(joint) is not int for joint in pair):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
             _check.fail(OWNER, argument, must, repr(pair), kind=TypeError)
-        checked.append((pair[0], pair[1]))
+        for joint in pair:
+            if isinstance(joint, bool) or not isinstance(joint, Integral):
+                _check.fail(OWNER, argument, must, repr(pair), kind=TypeError)
+        checked.append((int(pair[0]), int(pair[1])))
     return tuple(checked)
 
 
