@@ -51,8 +51,8 @@ def bank_read(
     With lse(z) the log-partition and c(z) the attended mean of a view z, and t the temperature, the gradient of lse(z)
     is c(z) / t. So InfoNCE is lse(q) - q.p/t, D3M is lse(e) - e.c(q)/t, NNM takes its positives from `neighbors`; write
     a loss of your own in the same way. The gradient reaches `views` through the log-partition alone; positive, bank,
-    attended mean and neighbours are targets. Computed in float32 at least, also under autocast; ``"chunked"``
-    and ``"triton"`` widen a float16 or bfloat16 bank piece by piece.
+    attended mean and neighbours are targets. Computed in float32 at least, also under autocast; ``"chunked"`` and
+    ``"triton"`` widen a float16 or bfloat16 bank piece by piece.
 
     Args:
         views: Embeddings of the views, one or more, each (N, D), expected to be unit vectors, which is not checked.
@@ -60,11 +60,10 @@ def bank_read(
         bank: Stored keys (K, D).
         temperature: Divides the dot products, positive.
         k: Neighbours to find for each view, from 0 to K. Which of two equally near keys is taken is left open.
-        implementation: ``"dense"`` holds all similarities (G N K of them), can be differentiated twice and goes with
-            `torch.func`;
-            ``"chunked"`` and ``"triton"`` hold none, and backward does not read the bank. ``"triton"`` needs a CUDA
-            device, float32 or narrower, D up to 256 and k up to 32. ``"auto"`` takes ``"triton"`` where it can, else
-            ``"dense"`` up to 2**17 similarities, else ``"chunked"``.
+        implementation: ``"dense"`` holds all similarities (G N K of them), can be differentiated twice, and goes with
+            `torch.func`; ``"chunked"`` and ``"triton"`` hold none, and backward does not read the bank. ``"triton"``
+            needs a CUDA device, float32 or narrower, D up to 256 and k up to 32. ``"auto"`` takes ``"triton"`` where it
+            can, else ``"dense"`` up to 2**17 similarities, else ``"chunked"``.
 
     Returns:
         What each view read, in their order.
