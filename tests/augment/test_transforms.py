@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 import torch
 from tests.compiling import needs_compiler
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast.augment import (
@@ -278,6 +279,17 @@ def test_on_a_gpu_without_waiting_for_it(
         y = transform.apply(x, params)
     on_cpu = torch.utils._pytree.tree_map(lambda tensor: tensor.cpu(), params)
     torch.testing.assert_close(y.cpu(), transform.apply(x.cpu(), on_cpu), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own use of it
+def test_a_tangent_is_carried_forward() -> None:
+    flip = SpatialFlip(COCO_17, p=1.0, mirror_axis=None)  # which does nothing but move joints
+    x, tangent = torch.randn(2, 4, 3, 5, 17, 2).unbind(0)
+    with forward_ad.dual_level():
+        y = forward_ad.unpack_dual(flip(forward_ad.make_dual(x, tangent)))
+    assert y.tangent is not None
+    assert torch.equal(y.primal, flip(x))
+    assert torch.equal(y.tangent, flip(tangent))
 
 
 @pytest.mark.parametrize("transform", SURE + HALF, ids=name)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from skelcontrast.augment._constants import count
@@ -52,7 +53,8 @@ def move_joints(x: Tensor, joint: Tensor, frame: Tensor | None = None) -> Tensor
     # The bodies of a joint move together: as one word where that is possible, at less than half the time. Reading
     # a tensor as another type has no gradient and needs memory that starts on a whole word, which no compiler can tell.
     word = None if torch.compiler.is_compiling() else WORDS.get(M * x.element_size())
-    if word is not None and not x.requires_grad and x.storage_offset() % M == 0:
+    differentiated = x.requires_grad or forward_ad._current_level >= 0
+    if word is not None and not differentiated and x.storage_offset() % M == 0:
         words = x.view(N, parts, C * T * V * M // parts).view(word)
         return words.gather(2, source[:, None].expand(words.shape)).view(x.dtype).view(x.shape)
     source = torch.add(count(M, x.device), source[:, :, None], alpha=M).flatten(1)
