@@ -105,6 +105,7 @@ def test_small_storage_and_both_byte_orders(order: str) -> None:
         (saved(x={"a": 1}), "x is no array of real numbers"),
         (saved(x=np.array([[1], "a"], dtype=object)), "x is no array of real numbers"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "file",  # which may hold the second it was made in
 )
 def test_what_is_wrong_is_said(content: bytes, text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(text)):
