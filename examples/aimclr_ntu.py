@@ -17,6 +17,7 @@ import math
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -31,10 +32,8 @@ Model: TypeAlias = methods.AimCLR | methods.SkeletonCLR
 Loss: TypeAlias = methods.AimCLRLoss | methods.SkeletonCLRLoss
 Compare: TypeAlias = Callable[[Tensor, tuple[Any, ...]], tuple[Tensor, Loss]]
 Step: TypeAlias = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
-
 KINDS = ("prepared", "synthetic", "utd-mhad", "official-npy")
 FREE = {"epochs", "device", "workers", "keep", "eval_every", "out", "resume", "fast", "resident", "data"}
-"""What may change when a run goes on; the number of epochs not under a cosine."""
 
 
 def parse(argv: Sequence[str] | None) -> Namespace:
@@ -95,13 +94,12 @@ def settle_data(args: Namespace, error: Callable[[str], NoReturn]) -> None:
         error(f"--dataset {args.dataset} {'needs --data FOLDER' if args.data is None else 'reads no --data'}")
     if args.dataset == "official-npy" and args.protocol is not None:
         error("--dataset official-npy has no --protocol to choose: the folder holds a single split")
-    splits = {"synthetic": "cross-subject", "official-npy": None}
-    args.protocol = args.protocol or splits.get(args.dataset, "xsub")
+    args.protocol = args.protocol or {"synthetic": "cross-subject", "official-npy": None}.get(args.dataset, "xsub")
     args.data = None if args.data is None else args.data.absolute()  # so that a run is evaluated from anywhere
 
 
 def check_resumed(args: Namespace) -> None:
-    """Refuse to go on with a run by other settings than those that it was begun with."""
+    """Refuse to go on with a run by other settings than it was begun with; a cosine also needs its number of epochs."""
     if args.resume and (args.out / "last.pt").exists():
         free = FREE - ({"epochs"} if args.schedule == "cosine" else set())
         checkpoint.check_settings(args.out / "settings.json", vars(args), may_change=free)
@@ -187,12 +185,11 @@ def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch
 
 def progress(batches: Iterable[Any], title: str, *, shown: bool = True) -> Iterable[Any]:
     """Show how far an epoch is, on a terminal and where tqdm is installed."""
-    try:
+    with suppress(ImportError):
         from tqdm import tqdm
-    except ImportError:
-        return batches
-    bar: Iterable[Any] = tqdm(batches, desc=title, leave=False, disable=None if shown else True)
-    return bar
+
+        batches = tqdm(batches, desc=title, leave=False, disable=None if shown else True)
+    return batches
 
 
 @torch.no_grad()
@@ -211,6 +208,16 @@ def health(model: Model, loader: data.SkeletonLoader, args: Namespace, epoch: in
         joints, frames = model.drop.masks(model.encoder.feature_map(hard)).dropped_shares()
         found |= {"dropped_joints": float(joints), "dropped_frames": float(frames)}
     return found
+
+
+def finish(model: Model, train: data.SkeletonDataset, test: data.SkeletonDataset, args: Namespace) -> dict[str, float]:
+    """Measure the trained encoder, and write the result down."""
+    known, new = (evaluation.extract_features(model.encoder, one, stream=args.stream) for one in (train, test))
+    probe = evaluation.linear_probe(known, new, standardize=True, seed=args.seed)
+    result = {"knn": evaluation.knn_accuracy(known, new), "linear": probe.accuracy}
+    checkpoint.write_json_lines(args.out / "result.json", [result])
+    print(f"kNN (k=1) {result['knn']:.1%}   linear {result['linear']:.1%}   in {args.out}")
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -261,12 +268,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             checkpoint.save(args.out / f"epoch-{epoch + 1}.pt", {"model": model})
         print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
-    known, new = (evaluation.extract_features(model.encoder, one, stream=args.stream) for one in (train, test))
-    probe = evaluation.linear_probe(known, new, standardize=True, seed=args.seed)
-    result = {"knn": evaluation.knn_accuracy(known, new), "linear": probe.accuracy}
-    checkpoint.write_json_lines(args.out / "result.json", [result])
-    print(f"kNN (k=1) {result['knn']:.1%}   linear {result['linear']:.1%}   in {args.out}")
-    return result
+    return finish(model, train, test, args)
 
 
 if __name__ == "__main__":

@@ -125,17 +125,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float] | None:
     distributed.init_process_group("nccl" if args.device.startswith("cuda") else "gloo")
     try:
         rank = distributed.get_rank()
-        model, *parts = train(args)
+        model, known, new = train(args)
     finally:
         distributed.destroy_process_group()
     if rank > 0:
         return None
-    known, new = (evaluation.extract_features(model.encoder, one, stream=args.stream) for one in parts)
-    probe = evaluation.linear_probe(known, new, standardize=True, seed=args.seed)
-    result = {"knn": evaluation.knn_accuracy(known, new), "linear": probe.accuracy}
-    checkpoint.write_json_lines(args.out / "result.json", [result])
-    print(f"kNN (k=1) {result['knn']:.1%}   linear {result['linear']:.1%}   in {args.out}")
-    return result
+    return pretraining.finish(model, known, new, args)
 
 
 if __name__ == "__main__":

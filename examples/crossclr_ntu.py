@@ -87,10 +87,9 @@ def measure(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
-    with errors_in_one_line():
-        pretraining.check_resumed(args)
     torch.manual_seed(args.seed)
     with errors_in_one_line():
+        pretraining.check_resumed(args)
         train, test = pretraining.load_data(args)
         streams = {stream: pretraining.build_model(args, train) for stream in args.streams}
         model = methods.CrosSCLR(streams, context=args.context).to(args.device)

@@ -42,10 +42,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
-    with errors_in_one_line():
-        pretraining.check_resumed(args)
     torch.manual_seed(args.seed)
     with errors_in_one_line():
+        pretraining.check_resumed(args)
         train, test = pretraining.load_data(args)
         encoder = pretraining.build_encoder(args, train).to(args.device)
     args.out.mkdir(parents=True, exist_ok=True)
