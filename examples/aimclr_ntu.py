@@ -61,7 +61,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--warmup", type=int, default=0, help="epochs in which the rate rises linearly (default: %(default)s)")
     add("--extreme-from", type=int, default=0, help="epoch from which D3M joins the loss (default: %(default)s)")
     add("--mine-from", type=int, default=150, help="epoch from which NNM replaces InfoNCE (default: %(default)s)")
-    add("--queue-size", type=int, help="keys in the bank (default: 32768, or fewer on a small data set)")
+    add("--queue-size", type=int, help="keys in the bank (default: 32768; of fewer clips than that, half as many)")
     add("--momentum", type=float, default=0.999, help="of the key encoder (default: %(default)s)")
     add("--temperature", type=float, default=0.07)
     add("--width", type=int, default=16, help="channels of the first block (default: %(default)s, the paper's)")
@@ -128,12 +128,17 @@ def build_encoder(args: Namespace, train: data.SkeletonDataset) -> nn.STGCN:
 def build_model(args: Namespace, train: data.SkeletonDataset) -> Model:
     encoder = build_encoder(args, train)
     head = nn.ProjectionHead(encoder.out_features, args.embedding)
-    queue_size = memory.choose_queue_size(len(train), args.batch_size, wanted=args.queue_size)
+    wanted = 32768 if args.queue_size is None and len(train) >= 32768 else args.queue_size
+    queue_size = memory.choose_queue_size(len(train), args.batch_size, wanted=wanted)
     shared: dict[str, Any] = {"queue_size": queue_size, "momentum": args.momentum, "temperature": args.temperature}
     if args.method == "skeletonclr":
-        return methods.SkeletonCLR(encoder, head, **shared)
-    drop = None if args.no_drop else nn.EADM.preset(args.preset, keep_margin=args.keep_margin)
-    return methods.AimCLR(encoder, head, drop=drop, positives=args.positives, preset=args.preset, **shared)
+        model: Model = methods.SkeletonCLR(encoder, head, **shared)
+    else:
+        drop = None if args.no_drop else nn.EADM.preset(args.preset, keep_margin=args.keep_margin)
+        model = methods.AimCLR(encoder, head, drop=drop, positives=args.positives, preset=args.preset, **shared)
+    if args.preset == "official":
+        nn.normal_init_(model)  # which draws both sides anew, each by itself
+    return model
 
 
 def learning_rate_factor(args: Namespace, epoch: int) -> float:

@@ -20,6 +20,7 @@ from tests.compiling import needs_compiler
 from tests.examples.conftest import LoadExample
 
 from skelcontrast import checkpoint, methods
+from skelcontrast.data import SkeletonDataset
 from skelcontrast.nn import STGCN, ProjectionHead
 from skelcontrast.skeleton import NTU_RGBD_25
 
@@ -260,13 +261,35 @@ def test_without_tqdm_there_is_no_bar(example: LoadExample, monkeypatch: pytest.
     assert list(example("aimclr_ntu").progress([1, 2], "epoch")) == [1, 2]
 
 
-def test_the_bank_is_as_asked_for_or_half_of_the_data(example: LoadExample) -> None:
+def test_the_bank_is_as_asked_for_or_the_papers_or_half_of_the_data(example: LoadExample) -> None:
     loop = example("aimclr_ntu")
     train, _ = loop.load_data(loop.parse(QUICK))
     assert loop.build_model(loop.parse(QUICK), train).bank.size == len(train) // 2
     with pytest.warns(UserWarning, match=f"`wanted`, 400, is larger than the number of .* {len(train)}: the bank will"):
         assert loop.build_model(loop.parse([*QUICK, "--queue-size", "400"]), train).bank.size == 400
+    for clips, size in ((32767, 16383), (32768, 32768), (37646, 32768)):  # the last: NTU-60, cross-view
+        many = SkeletonDataset(torch.zeros(clips, 3, 1, 25, 1), [0] * clips, names=[str(clip) for clip in range(clips)])
+        assert loop.build_model(loop.parse(QUICK), many).bank.size == size
+    assert loop.build_model(loop.parse([*QUICK, "--queue-size", "7"]), many).bank.size == 7
+
+
+@pytest.mark.parametrize("method", ["aimclr", "skeletonclr"])
+def test_the_official_preset_starts_as_the_released_code(example: LoadExample, method: str) -> None:
+    loop = example("aimclr_ntu")
+    arguments = [*QUICK, "--method", method, "--width", "4", "--preset"]
+    train, _ = loop.load_data(loop.parse(QUICK))
+    torch.manual_seed(0)
+    moco = loop.build_model(loop.parse([*arguments, "official"]), train).moco
+    sides = moco.query_encoder, moco.key_encoder.module
+    first, second = (side.get_parameter("blocks.9.tcn.2.weight") for side in sides)
+    for weight in (first, second):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert (first - second).std().item() == pytest.approx(0.02 * 2**0.5, rel=0.05)  # unrelated draws
+    assert moco.query_head.layers[0].bias.eq(0).all()
+    assert sides[1].get_parameter("data_bn.weight").ne(1).all()
+    moco = loop.build_model(loop.parse([*arguments, "paper"]), train).moco
+    assert all(map(torch.equal, moco.query_encoder.parameters(), moco.key_encoder.parameters()))
 
 
 def test_it_is_short_enough_to_be_read_from_top_to_bottom() -> None:
-    assert len(SCRIPT.read_text().splitlines()) <= 275
+    assert len(SCRIPT.read_text().splitlines()) <= 280
