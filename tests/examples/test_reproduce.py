@@ -152,6 +152,7 @@ def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> 
         parsed = {folder: paper_runs.SCRIPTS[run.script].parse(run.arguments) for folder, run in runs.items()}
         assert all(args.out == folder for folder, args in parsed.items())
         assert {args.epochs for args in parsed.values()} == {script.BUDGETS[budget].epochs}
+        assert {args.queue_size for args in parsed.values()} == {32768 if budget == "paper" else None}
         mining = {folder.name: args.mine_from < args.epochs for folder, args in parsed.items()}
         assert mining["aimclr-joint-0"]
         assert not mining["aimclr-no-mining-joint-0"]
@@ -169,3 +170,6 @@ def test_the_papers_numbers_are_those_of_its_rows(example: LoadExample) -> None:
         assert all(10 < number < 95 for number in numbers.values())
     assert tables.PAPER["2", "AimCLR", "motion", "linear"]["ntu120", "xset"] == 54.4
     assert tables.PAPER["7", "AimCLR", "fused", "semi 1%"]["ntu60", "xview"] == 54.3
+    assert tables.PAPER["7", "crossclr", "fused", "semi 10%"]["pku2", "xsub"] == 28.6
+    assert tables.PAPER["8", "crossclr", "fused", "finetune"]["ntu120", "xsub"] == 80.5
+    assert {"crossclr", "aimclr-cross"} < set(tables.TABLES["figure 2"].rows)  # the two whose NMI the paper gives
