@@ -6,10 +6,10 @@
     python examples/evaluate.py runs/joint --data OTHER --data-protocol xview         transfer: another prepared folder
     python examples/evaluate.py runs/joint --batch-norm extreme     with the running statistics of extreme views
 
-Protocols: knn; linear (the released schedule on standardised features); exact (the minimum of the penalised
-cross-entropy, no learning rate to choose); retrieval; person (how often a training clip's nearest neighbour among the
-others is of the same person); finetune (whole model, all labels); semi (whole model, a share of the labels). Streams
-are fused by the names of the samples, with the paper's weights.
+Protocols: knn; linear (the released schedule on standardised features, or with --raw, as released, on them as they
+are); exact (the minimum of the penalised cross-entropy, no learning rate to choose); retrieval; person (how often a
+training clip's nearest neighbour among the others is of the same person); finetune (whole model, all labels); semi
+(whole model, a share of the labels). Streams are fused by the names of the samples, with the paper's weights.
 """
 
 import argparse
@@ -134,6 +134,7 @@ def measure(
     epochs: int = 30,
     lr: float = 0.02,
     frozen: bool = False,
+    raw: bool = False,
 ) -> Found:
     """Evaluate one encoder by one protocol."""
     if protocol in ("finetune", "semi"):
@@ -154,7 +155,7 @@ def measure(
     if protocol == "exact":
         probe = evaluation.logistic_probe(known, new)
     else:
-        probe = evaluation.linear_probe(known, new, standardize=True, seed=one.args.seed)
+        probe = evaluation.linear_probe(known, new, standardize=not raw, seed=one.args.seed)
     return scored(Scores(probe.logits, new.labels, one.test.names))
 
 
@@ -240,12 +241,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=30, help="for finetune and semi (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=0.02, help="for finetune and semi (default: %(default)s)")
     parser.add_argument("--frozen", action="store_true", help="batch norm keeps its statistics while finetuning")
+    parser.add_argument("--raw", action="store_true", help="features as they are, for linear")
     parser.add_argument("--classes", action="store_true", help="print the accuracy of every class")
     parser.add_argument("--confusion", type=Path, help="draw the confusion matrix into this file")
     parser.add_argument("--json", type=Path, help="write the numbers, and the arguments behind them, into this file")
     args = parser.parse_args(argv)
     if (args.classes or args.confusion) and args.protocol in UNSCORED:
         parser.error(f"--classes and --confusion need scores, which --protocol {args.protocol} does not give")
+    if args.raw and args.protocol != "linear":
+        parser.error(f"--raw is for --protocol linear, got {args.protocol}")
     return args
 
 
@@ -261,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
             stop(f"two of the runs hold the stream {one.stream!r}; give one of each.")
         if args.batch_norm is not None:
             reestimate_batch_norm(one, args.batch_norm)
-        options = {"share": args.share, "epochs": args.epochs, "lr": args.lr, "frozen": args.frozen}
+        options = {"share": args.share, "epochs": args.epochs, "lr": args.lr, "frozen": args.frozen, "raw": args.raw}
         found[one.stream] = measure(one, args.protocol, k=args.k, **options)
         print(line(one.stream, found[one.stream]))
     if len(found) > 1 and encoders[0].stream in found and found[encoders[0].stream].scores is not None:

@@ -64,6 +64,22 @@ def test_every_protocol_of_one_stream(script: ModuleType, tmp_path: Path, capsys
     assert "bone    top-1" in capsys.readouterr().out
 
 
+def test_raw_is_the_released_linear_protocol(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "joint"
+    run(script, folder)
+    (one,) = script.load_run(folder)
+    known, new = script.features(one)
+    released = script.evaluation.linear_probe(known, new)
+    assert torch.equal(script.measure(one, "linear", raw=True).scores.logits, released.logits)
+    assert not torch.equal(script.measure(one, "linear").scores.logits, released.logits)
+    assert script.main([str(folder), "--raw"])["joint"]["top-1"] == released.accuracy
+    with pytest.raises(SystemExit, match="2"):
+        script.main([str(folder), "--raw", "--protocol", "knn"])
+    assert "--raw is for --protocol linear, got knn" in capsys.readouterr().err
+
+
 def test_batch_norm_takes_the_statistics_of_the_clips_that_it_is_shown(script: ModuleType, tmp_path: Path) -> None:
     folder = tmp_path / "joint"
     run(script, folder)
@@ -113,6 +129,7 @@ def test_streams_are_fused_and_written(script: ModuleType, tmp_path: Path, capsy
         "epochs": 30,
         "lr": 0.02,
         "frozen": False,
+        "raw": False,
     }
     assert set(found) == {"joint", "motion", "fused"}
     lines = capsys.readouterr().out.splitlines()
