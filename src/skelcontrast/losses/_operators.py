@@ -72,25 +72,13 @@ def _(views: Tensor, _bank: Tensor, k: int, _twin: str) -> Tensor:
 
 
 @fused_terms.register_fake
-def _(
-    views: Tensor,
-    _positive: Tensor,
-    _bank: Tensor,
-    _log_partition: Tensor,
-    _attended: Tensor,
-    _neighbors: Tensor,
-    _temperature: float,
-    _positives: str,
-    _form: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(views: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
     N = views.shape[1]
     return views.new_empty(N), views.new_empty(N), torch.empty_like(views, memory_format=torch.contiguous_format)
 
 
 @streamed_context.register_fake
-def _(
-    own: Tensor, other: Tensor, _own_bank: Tensor, _other_bank: Tensor, _temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(own: Tensor, other: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
     return own.new_empty(own.shape[0]), torch.empty_like(own), torch.empty_like(other)
 
 

@@ -41,7 +41,7 @@ def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin
     return out
 
 
-def _graph_conv_fake(x: Tensor, weight: Tensor, _bias: Tensor, _adjacency: Tensor, _twin: str) -> Tensor:
+def _graph_conv_fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
     return _unset_like(x, weight.shape[1])
 
 
@@ -90,7 +90,7 @@ def _spectral(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return spectral_conv(x, weight, bias)
 
 
-def _spectral_fake(x: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
+def _spectral_fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
     return _unset(x, x.shape[0], weight.shape[0], *x.shape[2:])
 
 
@@ -99,7 +99,7 @@ def _spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
         return spectral_gradients(upstream, x, weight)
 
 
-def _spectral_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor) -> _Three:
+def _frame_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor, *_: object) -> _Three:
     return _unset(x, *x.shape), unset_gradient(weight), weight.new_empty(weight.shape[0])
 
 
@@ -116,7 +116,7 @@ spectral_twin = Twin(
     _spectral,
     _spectral_fake,
     _spectral_gradients,
-    _spectral_gradients_fake,
+    _frame_gradients_fake,
     save=_save_spectral,
     gradient=_spectral_gradient,
 )
@@ -143,10 +143,6 @@ def _temporal_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int
     return grad_x, *triton_gradients(upstream, x, weight, stride, grad_x)
 
 
-def _temporal_gradients_fake(_upstream: Tensor, x: Tensor, weight: Tensor, _stride: int) -> _Three:
-    return _unset(x, *x.shape), unset_gradient(weight), weight.new_empty(weight.shape[0])
-
-
 def _save_temporal(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
     x, weight, bias, stride = inputs
     ctx.how = stride, bias is not None
@@ -164,7 +160,7 @@ temporal_conv_twin = Twin(
     _temporal,
     _temporal_fake,
     _temporal_gradients,
-    _temporal_gradients_fake,
+    _frame_gradients_fake,
     save=_save_temporal,
     gradient=_temporal_gradient,
 )
