@@ -18,17 +18,6 @@ from skelcontrast.kernels._batch_norm import (
 from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, power_of_two
 
 
-class Behind(NamedTuple):
-    """What follows batch norm: dropout with this probability, ReLU."""
-
-    dropout: float
-    relu: bool
-
-    def options(self, *, add: bool) -> dict[str, int]:
-        """Return what the kernels are told; dropout to the nearest of 65536 parts, and never of all."""
-        return {"DROP": min(65535, round(65536 * self.dropout)), "ADD": add, "RELU": self.relu}
-
-
 def triton_statistics(
     x: Tensor,
     running_mean: Tensor,
@@ -64,7 +53,8 @@ def triton_normalize(
     bias: Tensor,
     residual: Tensor | None,
     seed: Tensor,
-    behind: Behind,
+    dropout: float,
+    relu: bool,
 ) -> Tensor:
     """Return ``relu(residual + dropout(weight * (x - mean) * inverse + bias))``; features are channels-last."""
     out = torch.empty_like(x)
@@ -82,7 +72,7 @@ def triton_normalize(
             plan.rows,
             plan.channels,
             **plan.single_tile,
-            **behind.options(add=residual is not None),
+            **_behind(dropout, relu, add=residual is not None),
         )
     return out
 
@@ -97,20 +87,20 @@ def triton_gradients(
     bias: Tensor,
     left_out: Tensor | None,
     seed: Tensor,
-    behind: Behind,
-    *,
+    dropout: float,
+    relu: bool,
     with_residual: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients in x (mean and deviation are those of x), weight, bias, the residual and what was left out.
 
     The last two are empty where there is no such thing.
     """
-    plan = _plan(x.shape, 4096 if behind.dropout else 8192, x.device)  # dropout's draws take registers
+    plan = _plan(x.shape, 4096 if dropout else 8192, x.device)  # dropout's draws take registers
     rows, channels, parts = plan.rows, plan.channels, plan.parts
     grad_x, of_residual = torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
     sums, of_weight, of_bias = _unset(x, parts, 2 * channels), _unset(x, channels), _unset(x, channels)
     of_left_out = x.new_empty(0) if left_out is None else torch.empty_like(left_out)
-    behinds = behind.options(add=with_residual)
+    behind = _behind(dropout, relu, add=with_residual)
     with on_device_of(x):
         gradient_sums[plan.summed](
             upstream,
@@ -126,7 +116,7 @@ def triton_gradients(
             rows,
             channels,
             **plan.summed_tile,
-            **behinds,
+            **behind,
         )
         finish_sums[plan.finish](
             sums, of_bias, of_weight, of_left_out, parts, channels, **plan.finish_tile, BIAS=left_out is not None
@@ -145,7 +135,7 @@ def triton_gradients(
             rows,
             channels,
             **plan.single_tile,
-            **behinds,
+            **behind,
         )
     return grad_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), of_residual, of_left_out
 
@@ -192,6 +182,11 @@ def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
         (ceil_div(channels, finished),),
         {"PB": parts_up, "CB": finished},
     )
+
+
+def _behind(dropout: float, relu: bool, *, add: bool) -> dict[str, int]:
+    """Return what the kernels are told of what follows; dropout to the nearest of 65536 parts, and never of all."""
+    return {"DROP": min(65535, round(65536 * dropout)), "ADD": add, "RELU": relu}
 
 
 def _unset(x: Tensor, *sizes: int) -> Tensor:

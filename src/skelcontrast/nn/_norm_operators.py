@@ -68,9 +68,9 @@ def _normalize(
     dropout: float,
     relu: bool,
 ) -> Tensor:
-    from skelcontrast.kernels.batch_norm import Behind, triton_normalize
+    from skelcontrast.kernels.batch_norm import triton_normalize
 
-    return triton_normalize(x, mean, inverse, weight, bias, residual, seed, Behind(dropout, relu))
+    return triton_normalize(x, mean, inverse, weight, bias, residual, seed, dropout, relu)
 
 
 def _normalize_gradients(
@@ -87,11 +87,10 @@ def _normalize_gradients(
     relu: bool,
     with_residual: bool,
 ) -> _Five:
-    from skelcontrast.kernels.batch_norm import Behind, triton_gradients
+    from skelcontrast.kernels.batch_norm import triton_gradients
 
     upstream = upstream.contiguous(memory_format=torch.channels_last)
-    inputs = upstream, x, out, mean, inverse, weight, bias, left_out, seed, Behind(dropout, relu)
-    return triton_gradients(*inputs, with_residual=with_residual)
+    return triton_gradients(upstream, x, out, mean, inverse, weight, bias, left_out, seed, dropout, relu, with_residual)
 
 
 def _normalize_fake(x: Tensor, *_: object) -> Tensor:

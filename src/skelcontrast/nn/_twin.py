@@ -79,8 +79,8 @@ class Twin:
             # It looks for gradients among its arguments, and those of a sum have only what was saved.
             return once(ctx, upstream, *ctx.saved_tensors)
 
-        methods: dict[str, Callable[..., Any]] = {"forward": ahead, "backward": behind}
-        self._direct: Any = type(name, (torch.autograd.Function,), {of: staticmethod(by) for of, by in methods.items()})
+        methods = {"forward": staticmethod(ahead), "backward": staticmethod(behind)}
+        self._direct: Any = type(name, (torch.autograd.Function,), methods)
 
     def __call__(self, *inputs: object) -> Tensor:
         """Do the operation."""
