@@ -1,5 +1,6 @@
 """What is known of CUDA devices, and what stands in the way of Triton's kernels there."""
 
+import importlib.util
 import os
 from functools import lru_cache
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from skelcontrast import _check
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
 """Compute capabilities with the shared memory per multiprocessor that some kernels take, above 99 KiB up to 160."""
 
@@ -35,10 +37,10 @@ def triton_cannot(x: Tensor, dtype: torch.dtype) -> str | None:
     return "for float64" if dtype == torch.float64 else None
 
 
-def check_triton(owner: str, problem: str | None, *, installed: bool) -> None:
+def check_triton(owner: str, problem: str | None) -> None:
     """Refuse ``implementation="triton"`` where there is a problem with what it was given, or no Triton."""
     if problem is not None:
         _check.fail(owner, "implementation", f"not be 'triton' {problem}", "'triton'", hint="Pass 'auto'.")
-    if not installed:
+    if not HAS_TRITON:
         hint = "Run `pip install triton`, or pass 'auto'."
         raise ImportError(f"{owner}: `implementation='triton'` needs Triton. {hint}")

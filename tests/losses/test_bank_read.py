@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from skelcontrast import _cuda
 from skelcontrast.losses import BankRead, _chunked_read, bank_read, nearest_neighbors
 from skelcontrast.losses.bank_read import Implementation, choose
 
@@ -221,7 +222,7 @@ def test_chunked_knows_its_shapes_without_data() -> None:
 
 def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(sys.modules["skelcontrast.losses.bank_read"], "_HAS_TRITON", True)
+    monkeypatch.setattr(sys.modules["skelcontrast.losses.bank_read"], "HAS_TRITON", True)
     for K, twin in ((0, "dense"), (1024, "dense"), (1025, "chunked")):
         assert choose("bank_read", "auto", torch.empty(K, 4), queries=128, dtype=torch.float32) == twin
     with FakeTensorMode():
@@ -288,7 +289,7 @@ def test_what_triton_does_not_take(bank: Tensor, k: int, what: str, monkeypatch:
 
 def test_triton_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr(sys.modules["skelcontrast.losses.bank_read"], "_HAS_TRITON", False)
+    monkeypatch.setattr(_cuda, "HAS_TRITON", False)
     message = "bank_read: `implementation='triton'` needs Triton. Run `pip install triton`, or pass 'auto'."
     with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
         bank_read([X], X, BANK, implementation="triton")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from skelcontrast import _cuda
 from skelcontrast.nn import _graph_conv_choice as choice
 from skelcontrast.nn import graph_conv
 
@@ -62,10 +63,10 @@ def test_on_cuda(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(choice, "capability", lambda device: capability)
-    monkeypatch.setattr(choice, "_HAS_TRITON", True)
+    monkeypatch.setattr(choice, "HAS_TRITON", True)
     x, weight = shapes(16, 16, device="cuda", **options)
     assert choice.choose(x.to(dtype), weight.to(dtype), "auto", "auto")[1] == expected
-    monkeypatch.setattr(choice, "_HAS_TRITON", False)
+    monkeypatch.setattr(choice, "HAS_TRITON", False)
     assert choice.choose(x.to(dtype), weight.to(dtype), "auto", "auto")[1] == "torch"
 
 
@@ -109,7 +110,7 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match="for AMD devices, which the kernels were not written for, got 'triton'"):
         graph_conv(*arguments, implementation="triton")
     monkeypatch.setattr(torch.version, "hip", None)
-    monkeypatch.setattr(choice, "_HAS_TRITON", False)
+    monkeypatch.setattr(_cuda, "HAS_TRITON", False)
     message = "graph_conv: `implementation='triton'` needs Triton. Run `pip install triton`, or pass 'auto'."
     with pytest.raises(ImportError, match=re.escape(message)):
         graph_conv(*arguments, implementation="triton")

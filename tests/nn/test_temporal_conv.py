@@ -11,6 +11,7 @@ from tests.reference import nn as reference
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from skelcontrast import _cuda
 from skelcontrast.nn import TemporalConv, _spectral, temporal_conv
 from skelcontrast.nn.temporal_conv import TemporalConvImplementation
 
@@ -175,9 +176,9 @@ def test_auto_on_cuda(
     with FakeTensorMode():
         x = torch.empty(2, fan_in, 13, 25, dtype=dtype, device="cuda")
         weight = torch.empty(fan_out, fan_in, 9, 1, dtype=dtype, device="cuda")
-    monkeypatch.setattr(module, "_HAS_TRITON", True)
+    monkeypatch.setattr(module, "HAS_TRITON", True)
     assert module._fastest(x, weight, stride) == implementation
-    monkeypatch.setattr(module, "_HAS_TRITON", False)
+    monkeypatch.setattr(module, "HAS_TRITON", False)
     assert module._fastest(x, weight, stride) == "direct"
 
 
@@ -190,7 +191,7 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(ValueError, match="must not be 'triton' for float64, got"):
         temporal_conv(x.double(), weight.double(), implementation="triton")
-    monkeypatch.setattr(module, "_HAS_TRITON", False)
+    monkeypatch.setattr(_cuda, "HAS_TRITON", False)
     message = "temporal_conv: `implementation='triton'` needs Triton. Run `pip install triton`, or pass 'auto'."
     with pytest.raises(ImportError, match=re.escape(message)):
         temporal_conv(x, weight, implementation="triton")

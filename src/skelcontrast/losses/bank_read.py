@@ -5,7 +5,6 @@ of the bank, in torch) and `kernels.bank_read` (the same in one Triton kernel). 
 a gradient in closed form, so `torch.compile` takes each as one node and backward never reads the bank again.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -13,14 +12,13 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._cuda import check_triton, triton_cannot
+from skelcontrast._cuda import HAS_TRITON, check_triton, triton_cannot
 from skelcontrast.losses import _similarity
 from skelcontrast.losses._dense_read import dense_read, dense_rows
 from skelcontrast.losses._operators import streamed_read, streamed_rows, tied
 
 Implementation: TypeAlias = Literal["auto", "dense", "chunked", "triton"]
 _IMPLEMENTATIONS = ("auto", "dense", "chunked", "triton")
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _WIDEST_OF_TRITON, _NEAREST_OF_TRITON = 256, 32  # what a program's registers hold
 _DENSE_UP_TO = 2**17
 """Similarities up to which the dense twin is chosen: it is then as fast, see docs/guide/performance.md."""
@@ -172,11 +170,11 @@ def choose(
     if bank.shape[0] == 0:
         return "dense"  # nothing to stream
     if implementation == "auto":
-        if _HAS_TRITON and bank.is_cuda and _triton_cannot(bank, dtype, k) is None:
+        if HAS_TRITON and bank.is_cuda and _triton_cannot(bank, dtype, k) is None:
             return "triton"
         return "dense" if queries * bank.shape[0] <= _DENSE_UP_TO else "chunked"
     if implementation == "triton":
-        check_triton(owner, _triton_cannot(bank, dtype, k), installed=_HAS_TRITON)
+        check_triton(owner, _triton_cannot(bank, dtype, k))
     return implementation
 
 

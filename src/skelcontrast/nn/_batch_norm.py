@@ -1,6 +1,5 @@
 """Batch norm with dropout, a residual and ReLU behind it, in one pass over the features where kernels can do that."""
 
-import importlib.util
 from typing import Protocol, TypeGuard
 
 import torch
@@ -8,12 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules import module as hooks
 
-from skelcontrast._cuda import capability, triton_cannot
+from skelcontrast._cuda import HAS_TRITON, capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin
 from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames
 
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _HOOKS_OF_ALL = (
     hooks._global_forward_hooks,
     hooks._global_forward_pre_hooks,
@@ -130,4 +128,4 @@ def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:
 
 
 def _is_on_gpu(x: Tensor) -> bool:
-    return x.is_cuda and _HAS_TRITON and capability(x.device) >= (8, 0)
+    return x.is_cuda and HAS_TRITON and capability(x.device) >= (8, 0)

@@ -1,19 +1,17 @@
 """Which form of the graph convolution is taken: what can run, and what was fastest where it was measured."""
 
-import importlib.util
 from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._cuda import ROOMY, capability, check_triton, triton_cannot
+from skelcontrast._cuda import HAS_TRITON, ROOMY, capability, check_triton, triton_cannot
 from skelcontrast.nn._precision import is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
 GraphConvImplementation: TypeAlias = Literal["auto", "torch", "blocked", "triton"]
 _ORDERS = ("auto", "project-first", "aggregate-first", "dense")
 _IMPLEMENTATIONS = ("auto", "torch", "blocked", "triton")
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 DENSE_UP_TO = 1600
 """V * C_in * C_out / P up to which one dense product beat the blocked form, on one core of an AMD EPYC (Zen 2)."""
@@ -43,9 +41,9 @@ def choose(
     """Put what is measured in the place of "auto", after checking that the implementation can take these tensors."""
     partitions, out_channels, in_channels = weight.shape
     if implementation == "triton":
-        check_triton("graph_conv", _triton_cannot(x, weight), installed=_HAS_TRITON)
+        check_triton("graph_conv", _triton_cannot(x, weight))
     if implementation == "auto" and order == "auto":
-        if x.is_cuda and _HAS_TRITON and _triton_cannot(x, weight) is None:
+        if x.is_cuda and HAS_TRITON and _triton_cannot(x, weight) is None:
             return "auto", "triton"
         if x.device.type == "cpu" and is_full_precision(x):
             if x.shape[3] * in_channels * out_channels <= DENSE_UP_TO * partitions:

@@ -1,6 +1,5 @@
 """Convolution over frames."""
 
-import importlib.util
 from typing import Literal, TypeAlias
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
-from skelcontrast._cuda import capability, check_triton, triton_cannot
+from skelcontrast._cuda import HAS_TRITON, capability, check_triton, triton_cannot
 from skelcontrast.nn._conv_operators import spectral_twin, temporal_conv_twin
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._precision import autocast_dtype, is_full_precision
@@ -16,7 +15,6 @@ from skelcontrast.nn._spectral import spectral_products
 
 TemporalConvImplementation: TypeAlias = Literal["auto", "direct", "spectral", "triton"]
 _IMPLEMENTATIONS = ("auto", "direct", "spectral", "triton")
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _TRITON_STRIDE = 8  # a block of frames is a multiple of the stride, and a larger one finds no room on the chip
 
 TRITON_CHANNELS = 64
@@ -90,7 +88,7 @@ def convolve_frames(
 ) -> Tensor:
     """Do what `temporal_conv` does, with what has been checked."""
     if implementation == "triton":
-        check_triton("temporal_conv", triton_cannot(x, x.dtype), installed=_HAS_TRITON)
+        check_triton("temporal_conv", triton_cannot(x, x.dtype))
     if implementation == "auto":
         implementation = _fastest(x, weight, stride)
     if implementation == "spectral":
@@ -113,7 +111,7 @@ def _fastest(x: Tensor, weight: Tensor, stride: int) -> TemporalConvImplementati
     if x.device.type == "cpu" and is_full_precision(x) and stride == 1 and wide and fewer:
         return "spectral"
     narrow = max(in_channels, out_channels) <= TRITON_CHANNELS and stride <= _TRITON_STRIDE
-    if x.is_cuda and narrow and _HAS_TRITON and triton_cannot(x, x.dtype) is None and capability(x.device) >= (8, 0):
+    if x.is_cuda and narrow and HAS_TRITON and triton_cannot(x, x.dtype) is None and capability(x.device) >= (8, 0):
         return "triton"
     return "direct"
 
