@@ -1,6 +1,7 @@
 """CrosSCLR's cross step against a loop over ordered pairs and the released code's numbers."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import Mock
@@ -11,7 +12,7 @@ from tests.reference import losses as reference
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
-from skelcontrast.losses import CrossStream, CrossStreamLoss, _context_read, cross_stream, nearest_neighbors, nnm
+from skelcontrast.losses import CrossStream, CrossStreamLoss, cross_stream, nearest_neighbors, nnm
 from skelcontrast.losses._operators import streamed_context
 from skelcontrast.losses.bank_read import Implementation
 
@@ -84,7 +85,7 @@ def test_agrees_with_the_released_code(
 
 def test_the_context_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = Mock(wraps=streamed_context)
-    monkeypatch.setattr(_context_read, "streamed_context", reads)
+    monkeypatch.setattr(sys.modules["skelcontrast.losses.cross_stream"], "streamed_context", reads)
     queries, keys, banks = draw(3, 20, (8, 9))
     cross_stream(queries, keys, banks, implementation="dense")
     reads.assert_not_called()

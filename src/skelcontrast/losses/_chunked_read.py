@@ -84,7 +84,7 @@ def chunk_size(queries: int, bank: Tensor) -> int:
 def chunked_context(
     own: Tensor, other: Tensor, own_bank: Tensor, other_bank: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Read the products of two streams' similarities, see `_context_read`. Views come in the dtype to compute in."""
+    """Read the products of two streams' similarities, see `cross_stream`. Views come in the dtype to compute in."""
     with autocast_off(own.device):
         queries = own.T.contiguous(), other.T.contiguous()
         attended = torch.zeros_like(own), torch.zeros_like(other)

@@ -36,7 +36,7 @@ def streamed_rows(views: Tensor, bank: Tensor, k: int, twin: str) -> Tensor:
 def streamed_context(
     own: Tensor, other: Tensor, own_bank: Tensor, other_bank: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Read the products of two streams' similarities, see `_context_read`, for views in the dtype to compute in."""
+    """Read the products of two streams' similarities, see `cross_stream`, for views in the dtype to compute in."""
     return chunked_context(own, other, own_bank, other_bank, temperature)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skelcontrast import _check
 from skelcontrast.losses import _similarity
-from skelcontrast.losses._context_read import context_log_partition
+from skelcontrast.losses._operators import streamed_context, tied
 from skelcontrast.losses._similarity import Reduction
 from skelcontrast.losses.bank_read import (
     BankRead,
@@ -119,10 +119,20 @@ class _Stream(NamedTuple):
 
 
 def _context(one: _Stream, other: _Stream, temperature: float, implementation: Implementation) -> Tensor:
-    """Return the log-partition (N,) of the products of two streams' similarities."""
-    queries, dtype = 2 * one.query.shape[0], torch.promote_types(one.read.attended.dtype, other.read.attended.dtype)
-    dense = choose("cross_stream", implementation, one.bank, queries=queries, dtype=dtype) == "dense"
-    return context_log_partition(one.query, other.query, one.bank, other.bank, temperature=temperature, dense=dense)
+    """Return ln of the sum over rows of exp(similarity of one stream * similarity of the other / temperature), (N,)."""
+    dtype = torch.promote_types(one.read.attended.dtype, other.read.attended.dtype)
+    twin = choose("cross_stream", implementation, one.bank, queries=2 * one.query.shape[0], dtype=dtype)
+    banks = one.bank, other.bank
+    dtype = _similarity.widest(one.query, other.query, *banks)
+    query, other_query = one.query.to(dtype), other.query.to(dtype)
+    if twin == "dense":
+        similarities = _similarity.dot_products(query, one.bank.to(dtype))
+        products = similarities * _similarity.dot_products(other_query, other.bank.to(dtype))
+        return (products / temperature).logsumexp(dim=1)
+    log_partition, attended, other_attended = streamed_context(
+        query.detach(), other_query.detach(), *banks, temperature
+    )
+    return tied(log_partition, temperature, query, attended, other_query, other_attended)
 
 
 def _pair(own: _Stream, other: _Stream, context: Tensor | None, temperature: float) -> Tensor:
