@@ -149,12 +149,12 @@ class CrosSCLR(nn.Module):
             terms = [_crossed(*pair, contrast) for pair, contrast in zip(pairs, mined.streams, strict=True)]
         else:
             terms = [_alone(*pair) for pair in pairs]
-        contrast, divergence = (_sum(of_streams) for of_streams in list(zip(*terms, strict=True))[1:])
+        contrast = _sum(term.contrast for term in terms)
         return CrosSCLRLoss(
             total=torch.stack([term.total for term in terms]).sum(),
             info_nce=None if cross else contrast,
             cross=contrast if cross else None,
-            d3m=divergence,
+            d3m=_sum(term.d3m for term in terms),
             streams={name: term.total for name, term in zip(self.streams, terms, strict=True)},
         )
 
