@@ -75,7 +75,7 @@ def measure(N: int, T: int, timing: Timing, loops: dict[str, list[float]], *, ti
     for name, view in views(N, T, timing.device).items():
         forms = forms_of(view, timing.device)
         calls = {LOOP: view.loop, **forms} if times == 1 else forms
-        found = interleaved(calls, repeats=timing.repeats, device=timing.device, clock=timing.clock)
+        found = interleaved(calls, timing)
         loops[name] = found.get(LOOP, loops.get(name, []))
         seconds = {loop: [times * each for each in loops[name]], **{form: found[form] for form in forms}}
         for form in forms.keys() & {CAPTURED, COMPILED}:

@@ -135,7 +135,7 @@ def make_epochs(
 
 def measure(epochs: dict[str, Callable[[], object]], title: str, timing: Timing) -> list[Row]:
     """Time epochs in turn and print them; memory, on CUDA, is that of one more."""
-    times = interleaved(epochs, repeats=timing.repeats, warmup=0, device=timing.device, clock=timing.clock)
+    times = interleaved(epochs, timing, warmup=0)
     print_head(title)
     rows = []
     for name, epoch in epochs.items():

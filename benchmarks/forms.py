@@ -124,9 +124,8 @@ def part_row(
 def time_calls(calls: Mapping[str, Callable[[], object]], timing: Timing, *, warmup: int = 2) -> dict[str, Times]:
     """Time what has no parts in turn: "both", and on CUDA, where that is captured, "launched" as well."""
     on_cuda = timing.device.type == "cuda"
-    how: dict[str, Any] = {"repeats": timing.repeats, "warmup": warmup, "device": timing.device, "clock": timing.clock}
-    times = interleaved(calls, captured=on_cuda, **how)
-    launched = interleaved(calls, **how) if on_cuda else {}
+    times = interleaved(calls, timing, warmup=warmup, captured=on_cuda)
+    launched = interleaved(calls, timing, warmup=warmup) if on_cuda else {}
     return {name: {"both": times[name]} | ({LAUNCHED: launched[name]} if on_cuda else {}) for name in calls}
 
 
@@ -184,9 +183,8 @@ def _time_graphs(forms: Mapping[str, Form], timing: Timing) -> dict[str, Times]:
     graphs: dict[str, Callable[[], object]] = {}
     for name, form in forms.items():
         graphs[f"{name}, forward"], graphs[f"{name}, both"] = form.forward, form.both
-    how: dict[str, Any] = {"repeats": timing.repeats, "device": timing.device, "clock": timing.clock}
-    times = interleaved(graphs, captured=True, **how)
-    launched = interleaved({name: form.both for name, form in forms.items()}, **how)
+    times = interleaved(graphs, timing, captured=True)
+    launched = interleaved({name: form.both for name, form in forms.items()}, timing)
     found = {}
     for name in forms:
         forward, both = times[f"{name}, forward"], times[f"{name}, both"]
@@ -207,7 +205,7 @@ def _time_one_by_one(forms: Mapping[str, Form], timing: Timing) -> dict[str, Tim
             torch.autograd.grad(outputs.pop(name), form.inputs, form.upstream)
 
         steps[f"{name}, forward"], steps[f"{name}, backward"] = forward, backward
-    times = interleaved(steps, repeats=timing.repeats, device=timing.device, clock=timing.clock)
+    times = interleaved(steps, timing)
     found = {}
     for name in forms:
         forwards, backwards = times[f"{name}, forward"], times[f"{name}, backward"]

@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             launched.clear()
             call()
             case = f"{name}: {sum(launched.values())} kernels"
-            how: dict[str, Any] = {"repeats": timing.repeats, "device": timing.device, "clock": timing.clock}
-            seconds = interleaved({FORM: call}, **how)[FORM]
+            seconds = interleaved({FORM: call}, timing)[FORM]
             rows.append(whole_row(case, FORM, seconds, seconds, None))
             print(f"{case:45}{Spread.of(seconds).show(1e3):>28} ms")
     title = "The host's time for the encoder, training mode"

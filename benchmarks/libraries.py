@@ -248,7 +248,7 @@ def check_losses(problem: Problem, found: dict[str, Callable[[Problem], Step]]) 
 def measure(problem: Problem, found: dict[str, Callable[[Problem], Step]], timing: Timing) -> list[Row]:
     """Time the steps in turns, and print them with their memory, beside the first."""
     device, made = problem.bank.device, {name: make(problem) for name, make in found.items()}
-    times = interleaved(made, repeats=timing.repeats, warmup=1, device=device, clock=timing.clock)
+    times = interleaved(made, timing, warmup=1)
     print_head(f"{len(problem.bank)} keys")
     baseline, rows = next(iter(made)), []
     for name, step in made.items():

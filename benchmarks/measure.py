@@ -95,13 +95,10 @@ class Limits(NamedTuple):
         """Copy what no cache holds, and multiply large square matrices with torch, in the precision that is set."""
         source = torch.randn(2**26, device=timing.device)
         target = torch.empty_like(source)
-        copies = {"copy": lambda: target.copy_(source)}
-        captured = timing.device.type == "cuda"
-        times = interleaved(copies, repeats=9, device=timing.device, clock=timing.clock, captured=captured)["copy"]
+        nine, captured = timing._replace(repeats=9), timing.device.type == "cuda"
+        times = interleaved({"copy": lambda: target.copy_(source)}, nine, captured=captured)["copy"]
         rate = 2 * source.nbytes / Spread.of(times).median
-        size = 1024 if timing.device.type == "cpu" else 8192
-        shape = (size, size, size)
-        return cls(rate, matrix_rate(*shape, device=timing.device, clock=timing.clock, repeats=9, dtype=dtype))
+        return cls(rate, matrix_rate(8192 if captured else 1024, nine, dtype))
 
     def share(self, work: Work, seconds: float) -> float:
         """Return what share of a time its work would take at these rates, whichever of both binds."""
@@ -134,13 +131,7 @@ class Spread(NamedTuple):
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]],
-    *,
-    repeats: int,
-    warmup: int = 2,
-    device: torch.device | None = None,
-    clock: Clock = "wall",
-    captured: bool = False,
+    candidates: Mapping[str, Callable[[], object]], timing: Timing, *, warmup: int = 2, captured: bool = False
 ) -> dict[str, list[float]]:
     """Time every candidate once per repeat, after some rounds to warm up; seconds.
 
@@ -150,9 +141,9 @@ def interleaved(
     if captured:
         candidates = {name: Captured(name, candidate) for name, candidate in candidates.items()}
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for repeat in range(warmup + repeats):
+    for repeat in range(warmup + timing.repeats):
         for name, candidate in candidates.items():
-            seconds = _time_one(candidate, device or torch.device("cpu"), clock)
+            seconds = _time_one(candidate, timing.device, timing.clock)
             if repeat >= warmup:
                 times[name].append(seconds / runs)
     return times
@@ -188,22 +179,12 @@ def peak_memory(function: Callable[[], object], device: torch.device | None = No
     return most
 
 
-def matrix_rate(
-    rows: int,
-    inner: int,
-    columns: int,
-    *,
-    device: torch.device,
-    clock: Clock,
-    repeats: int = 20,
-    dtype: torch.dtype = torch.float32,
-) -> float:
-    """Return the floating-point operations per second of torch's own product of this shape, its best repeat."""
-    a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
-    out = torch.empty(rows, columns, device=device, dtype=dtype)
-    products, captured = {"product": lambda: torch.mm(a, b, out=out)}, device.type == "cuda"
-    times = interleaved(products, repeats=repeats, device=device, clock=clock, captured=captured)
-    return 2 * rows * inner * columns / min(times["product"])
+def matrix_rate(size: int, timing: Timing, dtype: torch.dtype = torch.float32) -> float:
+    """Return the floating-point operations per second of torch's own product of square matrices, its best repeat."""
+    a, b = (torch.randn(size, size, device=timing.device).to(dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    times = interleaved({"product": lambda: torch.mm(a, b, out=out)}, timing, captured=timing.device.type == "cuda")
+    return 2 * size**3 / min(times["product"])
 
 
 @contextmanager

@@ -152,12 +152,11 @@ def measure(
     # Takes two steps of each, which is the warm-up. What a graph holds, it took when it was recorded.
     memory: dict[str, int | None] = {name: peak_memory(step, device) for name, step in steps.items()}
     memory |= {name: None for name in (CAPTURED, COMPILED) if name in steps}
-    times = interleaved(steps, repeats=timing.repeats, warmup=0, device=device, clock=timing.clock)
+    times = interleaved(steps, timing, warmup=0)
     if device.type == "cuda":
         for lap in laps.values():
             lap.on = True
-        with_parts = {name: steps[name] for name in draws}
-        interleaved(with_parts, repeats=timing.repeats, warmup=0, device=device, clock=timing.clock)
+        interleaved({name: steps[name] for name in draws}, timing, warmup=0)
     parts = {name: median_parts(lap.steps[-timing.repeats :]) for name, lap in laps.items()}
 
     title, rows = f"One step, {len(clips)} clips of two bodies", list[Row]()

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def replay() -> None:
         step(x, generator)
 
-    times = interleaved({"step": replay}, repeats=timing.repeats, device=timing.device, clock=timing.clock)["step"]
+    times = interleaved({"step": replay}, timing)["step"]
     kernels, busy = kernels_of(replay)
     named = ("batch", "keys", "frames", "bf16", "form", "inductor")
     settings = {name: getattr(args, name) for name in named} | timing.settings()

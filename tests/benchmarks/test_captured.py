@@ -236,7 +236,7 @@ def test_a_graph_computes_what_the_call_does() -> None:
     captured()
     for found, expected in zip(captured.result, form.both(), strict=True):
         torch.testing.assert_close(found, expected)
-    times = interleaved({"square": form.both}, repeats=3, device=CUDA, captured=True)["square"]
+    times = interleaved({"square": form.both}, TIMING._replace(repeats=3), captured=True)["square"]
     assert len(times) == 3
     assert all(0 < seconds < 1 for seconds in times)
 

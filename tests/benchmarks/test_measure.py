@@ -14,7 +14,8 @@ from benchmarks.measure import Limits, Spread, Timing, Work, interleaved, matrix
 
 def test_candidates_take_turns() -> None:
     calls: list[str] = []
-    times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=1)
+    timing = Timing(3, torch.device("cpu"), "wall")
+    times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, timing, warmup=1)
     assert calls == ["a", "b"] * 4
     assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}
     assert all(seconds >= 0 for found in times.values() for seconds in found)
@@ -51,7 +52,7 @@ def test_peak_memory_counts_what_is_held_together() -> None:
 
 
 def test_matrix_rate_is_a_rate() -> None:
-    assert matrix_rate(8, 8, 8, device=torch.device("cpu"), clock="wall", repeats=2) > 0
+    assert matrix_rate(8, Timing(2, torch.device("cpu"), "wall")) > 0
 
 
 def test_the_share_is_that_of_the_limit_that_binds() -> None:
