@@ -12,7 +12,6 @@ more than before the call, where the system tells it (Linux); memory left over f
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import save
 from skelcontrast.evaluation import Features, knn_accuracy, linear_probe, logistic_probe, retrieval
 
 CLASSES = 60
@@ -86,10 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("accuracy of each seed, released: " + ", ".join(f"{100 * x:.2f}" for x in dropped))
     times = [statistics.median(one.processor_seconds for one in measured[name]) for name in several]
     print(f"processor time: autograd takes {times[1] / times[0]:.1f} times as long (medians)")
-    if args.json is not None:
-        settings = {key: getattr(args, key) for key in ("train", "test", "epochs", "seeds", "threads")}
-        numbers = {name: [one._asdict() for one in values] for name, values in measured.items()}
-        args.json.write_text(json.dumps({**settings, "measured": numbers}, indent=2) + "\n", encoding="utf-8")
+    settings = {key: getattr(args, key) for key in ("train", "test", "epochs", "seeds", "threads")}
+    save(args.json, {**settings, "measured": {name: [one._asdict() for one in of] for name, of in measured.items()}})
 
 
 def generated(rows: int, *, seed: int) -> Features:

@@ -121,6 +121,18 @@ def part_row(
     return {"case": case, "form": form, "seconds": seconds, "times_faster": ratios, "bytes": held}
 
 
+def measure_calls(
+    case: str, calls: Mapping[Any, Callable[[], object]], timing: Timing, *, warmup: int = 2
+) -> list[Row]:
+    """Time what has no parts beside the first of its kind; print and return a row for each."""
+    times = time_calls(calls, timing, warmup=warmup)
+    baseline, rows = next(iter(calls)), []
+    for name, call in calls.items():
+        rows.append(part_row(case, name, times[name], times[baseline], peak_memory(call, timing.device)))
+        print_row(rows[-1], is_first=name == baseline)
+    return rows
+
+
 def time_calls(calls: Mapping[str, Callable[[], object]], timing: Timing, *, warmup: int = 2) -> dict[str, Times]:
     """Time what has no parts in turn: "both", and on CUDA, where that is captured, "launched" as well."""
     on_cuda = timing.device.type == "cuda"

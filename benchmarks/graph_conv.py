@@ -30,14 +30,12 @@ from benchmarks.forms import (
     Form,
     Row,
     geometric_mean,
+    measure_calls,
     measure_forms,
-    part_row,
     print_head,
-    print_row,
     table,
-    time_calls,
 )
-from benchmarks.measure import Limits, Timing, Work, peak_memory, save
+from benchmarks.measure import Limits, Timing, Work, save
 from skelcontrast.nn import STGCN, STGCNBlock, graph_conv, temporal_conv
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
@@ -186,15 +184,11 @@ def measure_encoder(batch: int, frames: int, timing: Timing, autocast: AbstractC
         torch.autograd.grad(loss, parameters)
 
     encoders: dict[str, Callable[[Tensor], Tensor]] = {RELEASED: partial(released_stgcn, encoder), "STGCN": encoder}
-    title, rows = f"Encoder, {batch} samples of two bodies, {frames} frames, training mode", []
+    title, rows = f"Encoder, {batch} samples of two bodies, {frames} frames, training mode", list[Row]()
     print_head(title)
     for case, run in (("forward alone, as for keys", forward), ("forward and backward", both)):
         calls = {name: partial(run, encode) for name, encode in encoders.items()}
-        times = time_calls(calls, timing, warmup=1)
-        for name, call in calls.items():
-            row = part_row(case, name, times[name], times[RELEASED], peak_memory(call, timing.device))
-            print_row(row, is_first=name == RELEASED)
-            rows.append(row)
+        rows += measure_calls(case, calls, timing, warmup=1)
     return table(title, "pass", rows)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.forms import Form, Row, measure_forms, print_head, table
+from benchmarks.graph_conv import graph_conv_values
 from benchmarks.measure import Timing, save
 from skelcontrast.nn import _graph_conv_blocked, graph_conv
 
@@ -63,10 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def draw(layer: tuple[int, int, int, int], bodies: int, frames: int) -> list[Tensor]:
     """Draw features, weight, bias and adjacency for joints, partitions, channels in and out."""
     joints, partitions, fan_in, fan_out = layer
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((bodies, fan_in, frames, joints), (partitions, fan_out, fan_in), (partitions, fan_out))
-    values = [torch.randn(shape, generator=generator) for shape in (*shapes, (partitions, joints, joints))]
-    return [values[0], values[1] / fan_in**0.5, values[2], values[3] / joints**0.5]
+    graph = torch.randn(partitions, joints, joints, generator=torch.Generator().manual_seed(0)) / joints**0.5
+    return graph_conv_values(bodies, fan_in, fan_out, frames, graph, graph.device)
 
 
 def form(call: partial[Tensor], values: Sequence[Tensor]) -> Form:

@@ -8,7 +8,7 @@ Embeddings of 128 numbers.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 from unittest import mock
 
@@ -16,8 +16,8 @@ import torch
 from tests.reference.losses import unit_rows
 from torch import Tensor
 
-from benchmarks.forms import Row, part_row, print_head, print_row, table, time_calls
-from benchmarks.measure import Timing, peak_memory, save
+from benchmarks.forms import Row, measure_calls, print_head, table
+from benchmarks.measure import Timing, save
 from skelcontrast.losses import _chunked_read, aimclr_loss, cross_stream, info_nce
 from skelcontrast.losses.bank_read import Implementation
 
@@ -52,7 +52,8 @@ def measure_chunks(timing: Timing) -> dict[str, Any]:
     for k in (1, 8):
         call = aimclr(128, 32768, "chunked", timing, k=k)
         powers = range(15, 21) if timing.device.type == "cpu" else range(18, 24)
-        rows += measure(f"k {k}", {f"2^{power} similarities": in_chunks(2**power, call) for power in powers}, timing)
+        calls = {f"2^{power} similarities": in_chunks(2**power, call) for power in powers}
+        rows += measure_calls(f"k {k}", calls, timing)
     return table(title, "neighbours", rows)
 
 
@@ -64,7 +65,8 @@ def measure_small(timing: Timing) -> dict[str, Any]:
     for power in range(13, 19):
         of_one = {form: single(32, 2**power // 32, form, timing) for form in FORMS}
         of_three = {form: aimclr(32, 2**power // 96, form, timing) for form in FORMS}
-        rows += measure(f"InfoNCE, 2^{power}", of_one, longer) + measure(f"AimCLR, 2^{power}", of_three, longer)
+        rows += measure_calls(f"InfoNCE, 2^{power}", of_one, longer)
+        rows += measure_calls(f"AimCLR, 2^{power}", of_three, longer)
     return table(title, "loss", rows)
 
 
@@ -75,7 +77,7 @@ def measure_cross_stream(timing: Timing) -> dict[str, Any]:
     for streams in (2, 3):
         for context in (True, False):
             calls = {form: crossed(streams, context, form, timing) for form in FORMS}
-            rows += measure(f"{streams} streams, {'' if context else 'no '}context", calls, timing)
+            rows += measure_calls(f"{streams} streams, {'' if context else 'no '}context", calls, timing)
     return table(title, "streams", rows)
 
 
@@ -107,16 +109,6 @@ def draw(N: int, K: int, streams: int, timing: Timing) -> tuple[list[Tensor], li
     queries = [unit_rows(N, D, seed, dtype=torch.float32).to(timing.device) for seed in range(streams)]
     banks = [unit_rows(K, D, 10 + seed, dtype=torch.float32).to(timing.device) for seed in range(streams)]
     return [query.requires_grad_() for query in queries], banks
-
-
-def measure(case: str, calls: Mapping[Any, Call], timing: Timing) -> list[Row]:
-    """Time calls beside each other, and print and return them with their memory."""
-    times = time_calls(calls, timing)
-    baseline, rows = next(iter(calls)), []
-    for name, call in calls.items():
-        rows.append(part_row(case, name, times[name], times[baseline], peak_memory(call, timing.device)))
-        print_row(rows[-1], is_first=name == baseline)
-    return rows
 
 
 if __name__ == "__main__":

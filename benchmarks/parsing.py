@@ -11,7 +11,6 @@ without anybody in them are left out.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 from tests.reference.ntu import read_arrays, read_skeleton
 from tests.reference.ntu_files import make_ntu_folder
 
+from benchmarks.measure import save
 from skelcontrast.data import read_ntu
 
 NTU60_FILES = 56_880
@@ -66,12 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"read_ntu: {statistics.median(arrays / ours):.1f} times faster than the plain loop with arrays")
     minutes = NTU60_FILES * ours.mean() / 60e3
     print(f"{NTU60_FILES} such files: {minutes:.1f} minutes of one core")
-    if args.json is not None:
-        settings = {"files": len(paths), "frames": args.frames, "repeats": args.repeats, "bytes_per_file": size}
-        versions = {"python": platform.python_version(), "numpy": np.__version__}
-        faster = {"ratio_median": middle, "ratio_quartiles": [low, high], "ntu60_core_minutes": minutes}
-        result = {**settings, **versions, "milliseconds_per_file": millis, **faster}
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    settings = {"files": len(paths), "frames": args.frames, "repeats": args.repeats, "bytes_per_file": size}
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    faster = {"ratio_median": middle, "ratio_quartiles": [low, high], "ntu60_core_minutes": minutes}
+    save(args.json, {**settings, **versions, "milliseconds_per_file": millis, **faster})
 
 
 def check(path: Path) -> None:

@@ -33,6 +33,8 @@ import numpy as np
 import torch
 from tests.reference.ntu_files import make_ntu_folder
 
+from benchmarks.measure import save
+
 NTU60_FILES = 56_880
 MEASURE = """
 import json, os, pathlib, sys, threading, time
@@ -101,11 +103,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 show(measured[-1])
     worker_start = start()
     meaning = report(measured, worker_start)
-    if args.json is not None:
-        versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-        settings = {"frames": args.frames, "repeats": args.repeats}
-        result = {**settings, **versions, "worker_start": worker_start, **meaning, "runs": measured}
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    settings = {"frames": args.frames, "repeats": args.repeats}
+    save(args.json, {**settings, **versions, "worker_start": worker_start, **meaning, "runs": measured})
 
 
 def compare(paths: Sequence[Path], workers: Sequence[int], repeats: int) -> list[dict[str, Any]]:
