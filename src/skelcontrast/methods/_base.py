@@ -16,11 +16,11 @@ class MomentumContrast(nn.Module):
         encoder: nn.Module,
         head: nn.Module,
         *,
-        queue_size: int,
-        momentum: float,
-        temperature: float,
-        key_init: KeyInit,
-        implementation: Implementation,
+        queue_size: int = 32768,
+        momentum: float = 0.999,
+        temperature: float = 0.07,
+        key_init: KeyInit = "copy",
+        implementation: Implementation = "auto",
     ) -> None:
         super().__init__()
         name = type(self).__name__

@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from skelcontrast.losses import info_nce
-from skelcontrast.losses.bank_read import Implementation
 from skelcontrast.methods._base import MomentumContrast
-from skelcontrast.moco import KeyInit
 
 
 class SkeletonCLRViews(NamedTuple):
@@ -56,27 +54,6 @@ class SkeletonCLR(MomentumContrast):
         >>> model.loss(views).total.backward()
         >>> model.enqueue(views.key)
     """
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: nn.Module,
-        *,
-        queue_size: int = 32768,
-        momentum: float = 0.999,
-        temperature: float = 0.07,
-        key_init: KeyInit = "copy",
-        implementation: Implementation = "auto",
-    ) -> None:
-        super().__init__(
-            encoder,
-            head,
-            queue_size=queue_size,
-            momentum=momentum,
-            temperature=temperature,
-            key_init=key_init,
-            implementation=implementation,
-        )
 
     def embed(self, query_view: Tensor, key_view: Tensor) -> SkeletonCLRViews:
         """Embed two normal views (N, C, T, V, M) of one batch."""
