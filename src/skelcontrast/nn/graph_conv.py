@@ -89,9 +89,7 @@ def _convolve(
 ) -> Tensor:
     order, implementation = choose(x, weight, order, implementation)
     if implementation in ("blocked", "triton"):
-        return _fused(
-            x, weight, weight.new_zeros(weight.shape[:2]) if bias is None else bias, adjacency, implementation
-        )
+        return _fused(x, weight, bias, adjacency, implementation)
     if order == "dense":
         return _dense(x, weight, bias, adjacency)
     if order == "aggregate-first":
@@ -125,12 +123,12 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) ->
     return rearrange(out, "(n t) (w o) -> n o t w", t=x.shape[2], w=joints)
 
 
-def _fused(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str) -> Tensor:
+def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, twin: str) -> Tensor:
     dtype = autocast_dtype(x)
+    bias = weight.new_zeros(weight.shape[:2]) if bias is None else bias
     if twin != "triton":  # whose kernels convert what they load
         weight, bias, adjacency = weight.to(dtype), bias.to(dtype), adjacency.to(dtype)
-    out: Tensor = graph_conv_twin(x.to(dtype), weight, bias, adjacency, twin)
-    return out
+    return graph_conv_twin(x.to(dtype), weight, bias, adjacency, twin)
 
 
 def _check_adjacency(owner: str, adjacency: object) -> tuple[int, int]:

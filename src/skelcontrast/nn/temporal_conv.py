@@ -94,7 +94,7 @@ def convolve_frames(
     if implementation == "spectral":
         taps = weight[..., 0].to(x.dtype)
         shift = taps.new_zeros(taps.shape[0]) if bias is None else bias.to(x.dtype)
-        out: Tensor = spectral_twin(x.contiguous(memory_format=torch.channels_last), taps, shift)
+        out = spectral_twin(x.contiguous(memory_format=torch.channels_last), taps, shift)
         return out.to(autocast_dtype(x), memory_format=memory_format_of(x))
     if implementation == "triton":
         out = temporal_conv_twin(x.to(autocast_dtype(x)), weight, bias, stride)
