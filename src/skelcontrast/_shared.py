@@ -40,3 +40,9 @@ def joint_index(joints: tuple[int, ...], device: torch.device) -> Tensor:
     Copying a list to a GPU in every step would make the host wait for the device.
     """
     return torch.tensor(joints, dtype=torch.int64, device=device)
+
+
+@shared
+def count(size: int, device: torch.device, step: int = 1) -> Tensor:
+    """Return 0, `step`, 2 `step`, ..., `size` numbers (size,), int64."""
+    return step * torch.arange(size, device=device)

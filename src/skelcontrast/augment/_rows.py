@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from skelcontrast.augment._constants import count
+from skelcontrast._shared import count
 
 # Types that hold one joint's bodies as a single word, by its bytes. Integers where there are any, so that no bit
 # pattern is ever read as a number.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skelcontrast.augment._constants import count
+from skelcontrast._shared import count
 from skelcontrast.augment._rows import move_frames, move_joints, sum_rows
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._shared import joint_index, shared
-from skelcontrast.augment._constants import count
+from skelcontrast._shared import count, joint_index, shared
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._shared import shared
-from skelcontrast.augment._constants import count
+from skelcontrast._shared import count, shared
 from skelcontrast.augment.axes import AxisMaps
 from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
 

@@ -37,8 +37,8 @@ def check_embeddings(owner: str, name: str, value: object) -> Tensor:
 def check_like(owner: str, name: str, value: object, other_name: str, other: Tensor) -> None:
     """Check embeddings of the same shape and device as `other`."""
     N, D = other.shape
-    _check.shape(owner, name, _check.tensor(owner, name, value), "N D", N=N, D=D, why=f"to match `{other_name}`")
-    _check.same_device(owner, name, _check.tensor(owner, name, value), other_name, other.device)
+    like = _check.shape(owner, name, _check.tensor(owner, name, value), "N D", N=N, D=D, why=f"to match `{other_name}`")
+    _check.same_device(owner, name, like, other_name, other.device)
 
 
 def check_bank(owner: str, name: str, value: object, other_name: str, other: Tensor) -> Tensor:
