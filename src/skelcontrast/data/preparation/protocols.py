@@ -1,6 +1,6 @@
 """How the data sets are split into training and test, and how many samples their authors count in each part."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,12 +111,6 @@ def published_protocols(dataset: DatasetName) -> tuple[Protocol, ...]:
 def listed_part(name: str, training: Collection[str], others: Collection[str]) -> Part:
     """Return the part of a sample in a protocol that lists names."""
     return "train" if name in training else "test" if name in others else ""
-
-
-def count_parts(parts: Iterable[Part]) -> SplitCount:
-    """Count the samples of both parts."""
-    found = list(parts)
-    return SplitCount(found.count("train"), found.count("test"))
 
 
 def read_missing_skeletons(path: Path | str) -> frozenset[str]:
