@@ -105,10 +105,10 @@ def _ntu_numbers(name: NTUName) -> tuple[int, int, int, int]:
 
 
 def _ntu(dataset: Literal["ntu60", "ntu120"], root: Path) -> RawDataset:
-    found = _Found("files such as S001C002P003R002A013.skeleton", root)
-    for file in files_below(root, ".skeleton"):
-        found.take(file, lambda file: ntu_sample(dataset, file))
-    return _published(dataset, found, NTU_RGBD_25, NTU_ACTIONS[dataset])
+    example = "S001C002P003R002A013.skeleton"
+    return _named_files(
+        dataset, root, example, lambda file: ntu_sample(dataset, file), NTU_RGBD_25, NTU_ACTIONS[dataset]
+    )
 
 
 def _nw_ucla(root: Path) -> RawDataset:
@@ -121,10 +121,7 @@ def _nw_ucla(root: Path) -> RawDataset:
             stem, name.label, file, (views.part(name.view),), name.subject, name.view, replication=name.episode
         )
 
-    found = _Found("files such as a01_s01_e00_v01.json", root)
-    for file in files_below(root, ".json"):
-        found.take(file, read)
-    return _published("nw-ucla", found, KINECT_V1_20, 10, bodies=1)
+    return _named_files("nw-ucla", root, "a01_s01_e00_v01.json", read, KINECT_V1_20, 10, bodies=1)
 
 
 def _utd_mhad(root: Path) -> RawDataset:
@@ -138,10 +135,7 @@ def _utd_mhad(root: Path) -> RawDataset:
         whole = f"a{name.action}_s{name.subject}_t{name.trial}"
         return RawSample(whole, name.label, file, (part,), name.subject, replication=name.trial)
 
-    found = _Found("files such as a1_s1_t1_skeleton.mat", root)
-    for file in files_below(root, ".mat"):
-        found.take(file, read)
-    listed = _published("utd-mhad", found, UTD_MHAD_20, len(ACTIONS), bodies=1)
+    listed = _named_files("utd-mhad", root, "a1_s1_t1_skeleton.mat", read, UTD_MHAD_20, len(ACTIONS), bodies=1)
     return replace(listed, class_names=ACTIONS, origin="hip centre")
 
 
@@ -197,47 +191,48 @@ def split_pairs(splits: Iterable[str]) -> dict[str, tuple[str, str]]:
     return pairs
 
 
-class _Found:
-    """Samples as they are found, and what was found instead of them."""
+def _named_files(
+    dataset: DatasetName,
+    root: Path,
+    example: str,
+    read: Callable[[str], RawSample | None],
+    layout: SkeletonLayout,
+    num_classes: int,
+    *,
+    bodies: int = 2,
+) -> RawDataset:
+    """Return the data set of files that are named like the example, under the protocols that its authors publish.
 
-    def __init__(self, wanted: str, root: Path) -> None:
-        self.wanted = wanted
-        self.root = root
-        self.samples: list[RawSample] = []
-        self.broken: list[SkippedSample] = []
-        self.passed_over = 0
-
-    def take(self, file: str, read: Callable[[str], RawSample | None]) -> None:
+    `read` makes a sample of a file's name, or `None` of a file that belongs to something else.
+    """
+    found: list[RawSample] = []
+    broken: list[SkippedSample] = []
+    passed_over = 0
+    for file in files_below(root, PurePosixPath(example).suffix):
         try:
             sample = read(file)
         except ValueError as error:
-            self.broken.append(SkippedSample(_last(file), file, "broken", str(error)))
-            return
+            broken.append(SkippedSample(_last(file), file, "broken", str(error)))
+            continue
         if sample is None:
-            self.passed_over += 1
+            passed_over += 1
         else:
-            self.samples.append(sample)
-
-
-def _published(
-    dataset: DatasetName, found: _Found, layout: SkeletonLayout, num_classes: int, *, bodies: int = 2
-) -> RawDataset:
-    """Return the data set of what was found, under the protocols that its authors publish."""
-    samples, twice = without_repeated(found.samples)
+            found.append(sample)
+    samples, twice = without_repeated(found)
     if not samples:
-        other = f", but {found.passed_over} files that belong to something else" if found.passed_over else ""
-        _check.fail(OWNER, "raw", f"hold {found.wanted}", f"none below {found.root}{other}")
+        other = f", but {passed_over} files that belong to something else" if passed_over else ""
+        _check.fail(OWNER, "raw", f"hold files such as {example}", f"none below {root}{other}")
     protocols = published_protocols(dataset)
     return RawDataset(
         dataset,
-        found.root,
+        root,
         layout,
         samples,
         num_classes=num_classes,
         protocols=tuple(protocol.name for protocol in protocols),
         published=tuple(protocol.published for protocol in protocols),
-        left_out=(*found.broken, *twice),
-        passed_over=found.passed_over,
+        left_out=(*broken, *twice),
+        passed_over=passed_over,
         bodies=bodies,
         origin=layout.joints[layout.centre],
     )
