@@ -7,14 +7,14 @@ from typing import Literal
 
 from skelcontrast import _check
 from skelcontrast.data.clip import SkeletonFormatError
-from skelcontrast.data.preparation.protocols import listed_part
+from skelcontrast.data.preparation.protocols import Part, listed_part
 from skelcontrast.data.preparation.raw import RawDataset, RawSample, SkippedSample, files_below
 from skelcontrast.data.readers.pku_mmd import ACTIONS, PKUSplit, read_pku_mmd_labels, read_pku_mmd_split
 from skelcontrast.skeleton import NTU_RGBD_25
 
 OWNER = "list_raw"
 PROTOCOLS = {"xsub": re.compile(r"cross.?subject", re.IGNORECASE), "xview": re.compile(r"cross.?view", re.IGNORECASE)}
-RECORDINGS = {"pku1": re.compile(r"\d{4}-([LMR])", re.ASCII), "pku2": re.compile(r"A\d+N\d+-([LMR])", re.ASCII)}
+RECORDINGS = {"pku1": re.compile(r"\d{4}-[LMR]", re.ASCII), "pku2": re.compile(r"A\d+N\d+-[LMR]", re.ASCII)}
 EXAMPLES = {"pku1": "0002-L.txt", "pku2": "A10N08-L.txt"}
 CAMERAS = "LMR"
 
@@ -41,60 +41,55 @@ def list_pku_mmd(dataset: Literal["pku1", "pku2"], root: Path) -> RawDataset:
     splits = {name: _split(root, name, lists[name]) for name in PROTOCOLS if name in lists}
     if not splits:
         _check.fail(OWNER, "raw", "hold cross-subject.txt or cross-view.txt", f"neither below {root}")
-    clips = _Clips(dataset, root, tuple(splits.values()))
+    listed = [(frozenset(split.training), frozenset(split.others)) for split in splits.values()]
+    samples: list[RawSample] = []
+    broken: list[SkippedSample] = []
     for recording in sorted({*recordings, *labels}):
-        clips.add(recording, recordings.get(recording, []), labels.get(recording, []))
+        parts = tuple(listed_part(recording, *names) for names in listed)
+        found = _clips(root, recording, recordings.get(recording, []), labels.get(recording, []), parts)
+        if isinstance(found, SkippedSample):
+            broken.append(found)
+        else:
+            samples += found
     return RawDataset(
         dataset,
         root,
         NTU_RGBD_25,
-        tuple(clips.samples),
+        tuple(samples),
         num_classes=ACTIONS,
         protocols=tuple(splits),
         published=(None,) * len(splits),
-        left_out=tuple(clips.broken),
+        left_out=tuple(broken),
         passed_over=passed_over,
         origin=NTU_RGBD_25.joints[NTU_RGBD_25.centre],
     )
 
 
-class _Clips:
-    """The clips of recordings, one recording after the other."""
-
-    def __init__(self, dataset: Literal["pku1", "pku2"], root: Path, splits: tuple[PKUSplit, ...]) -> None:
-        self.samples: list[RawSample] = []
-        self.broken: list[SkippedSample] = []
-        self._pattern = RECORDINGS[dataset]
-        self._root = root
-        self._splits = [(frozenset(split.training), frozenset(split.others)) for split in splits]
-
-    def add(self, recording: str, files: Sequence[str], labels: Sequence[str]) -> None:
-        """Add the clips of one recording, or say what is wrong with it."""
-        for kind, found in (("recording", files), ("file of labels", labels)):
-            if len(found) != 1:
-                got = " and ".join(found) or "none"
-                reason = f"`{recording}` must have one {kind}, got {got}."
-                self.broken.append(SkippedSample(recording, (*files, *labels)[0], "broken", reason))
-                return
-        try:
-            intervals = read_pku_mmd_labels(self._root / labels[0])
-        except (SkeletonFormatError, OSError) as error:
-            self.broken.append(SkippedSample(recording, labels[0], "broken", str(error)))
-            return
-        match = self._pattern.fullmatch(recording)
-        camera = None if match is None else 1 + CAMERAS.index(match[1])
-        parts = tuple(listed_part(recording, training, others) for training, others in self._splits)
-        self.samples += [
-            RawSample(
-                f"{recording}_{number:03}",
-                interval.action - 1,
-                files[0],
-                parts,
-                camera=camera,
-                span=(interval.start, interval.end),
-            )
-            for number, interval in enumerate(intervals, 1)
-        ]
+def _clips(
+    root: Path, recording: str, files: Sequence[str], labels: Sequence[str], parts: tuple[Part, ...]
+) -> list[RawSample] | SkippedSample:
+    """Return the clips of one recording, or what is wrong with it."""
+    for kind, found in (("recording", files), ("file of labels", labels)):
+        if len(found) != 1:
+            got = " and ".join(found) or "none"
+            reason = f"`{recording}` must have one {kind}, got {got}."
+            return SkippedSample(recording, (*files, *labels)[0], "broken", reason)
+    try:
+        intervals = read_pku_mmd_labels(root / labels[0])
+    except (SkeletonFormatError, OSError) as error:
+        return SkippedSample(recording, labels[0], "broken", str(error))
+    camera = 1 + CAMERAS.index(recording[-1])
+    return [
+        RawSample(
+            f"{recording}_{number:03}",
+            interval.action - 1,
+            files[0],
+            parts,
+            camera=camera,
+            span=(interval.start, interval.end),
+        )
+        for number, interval in enumerate(intervals, 1)
+    ]
 
 
 def _split(root: Path, protocol: str, files: Sequence[str]) -> PKUSplit:
