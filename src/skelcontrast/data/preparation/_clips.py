@@ -1,6 +1,6 @@
 """From samples of a raw folder to prepared positions: what a worker process does."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -64,37 +64,28 @@ class ClipMaker:
     def __call__(self, samples: Sequence[RawSample]) -> tuple[Batch, bytes]:
         rows, skipped, data = [], [], []
         for file, of_file in groupby(samples, key=lambda sample: sample.file):
-            for sample, clip in self._read(file, list(of_file)):
-                if isinstance(clip, SkippedSample):
-                    skipped.append(clip)
-                    continue
-                made = self._make(sample, clip)
+            try:
+                whole = None if self.dataset == "pickle" else READERS[self.dataset](self.root / file)
+            except (SkeletonFormatError, OSError) as error:  # once for the file, however many samples it has
+                skipped.append(SkippedSample(PurePosixPath(file).stem, file, "broken", str(error)))
+                continue
+            for sample in of_file:
+                made = self._prepared(sample, whole)
                 if isinstance(made, SkippedSample):
                     skipped.append(made)
                 else:
-                    rows.append(_row(sample, clip, made))
-                    data.append(made.tobytes())
+                    row, positions = made
+                    rows.append(row)
+                    data.append(positions.tobytes())
         return Batch(len(samples), rows, skipped), b"".join(data)
 
-    def _read(
-        self, file: str, samples: Sequence[RawSample]
-    ) -> Iterator[tuple[RawSample, SkeletonClip | SkippedSample]]:
-        """Yield each sample with its clip, or with what is wrong; one of them for a file that cannot be read at all."""
-        whole: SkeletonClip | None = None
-        if self.dataset != "pickle":
-            try:
-                whole = READERS[self.dataset](self.root / file)
-            except (SkeletonFormatError, OSError) as error:
-                yield samples[0], SkippedSample(PurePosixPath(file).stem, file, "broken", str(error))
-                return
-        for sample in samples:
-            yield sample, self._clip_or_reason(sample, whole)
-
-    def _clip_or_reason(self, sample: RawSample, whole: SkeletonClip | None) -> SkeletonClip | SkippedSample:
+    def _prepared(self, sample: RawSample, whole: SkeletonClip | None) -> tuple[SampleRow, Array] | SkippedSample:
         try:
-            return self._clip(sample, whole)
+            clip = self._clip(sample, whole)
         except SkeletonFormatError as error:
             return SkippedSample(sample.name, sample.file, "broken", str(error))
+        made = self._make(sample, clip)
+        return made if isinstance(made, SkippedSample) else (_row(sample, clip, made), made)
 
     def _clip(self, sample: RawSample, whole: SkeletonClip | None) -> SkeletonClip:
         clip = self.clips[sample.place or 0] if whole is None else whole
