@@ -6,8 +6,6 @@ thighs, trunk and toes forward, shins back), abduct moves it out to its side, sw
 vertical. For the trunk, abduct leans to the right and swing turns to the left.
 """
 
-from collections import deque
-
 import numpy as np
 import numpy.typing as npt
 
@@ -47,20 +45,9 @@ def _rest_offsets() -> Floats:
 
 def _tree_from_pelvis() -> tuple[tuple[int, int], ...]:
     """Return (joint, parent) for every joint but the pelvis, parents first."""
-    neighbours: dict[int, list[int]] = {joint: [] for joint in range(NTU_RGBD_25.num_joints)}
-    for one, other in NTU_RGBD_25.edges:
-        neighbours[one].append(other)
-        neighbours[other].append(one)
-    tree: list[tuple[int, int]] = []
-    waiting, seen = deque([PELVIS]), {PELVIS}
-    while waiting:
-        parent = waiting.popleft()
-        for joint in neighbours[parent]:
-            if joint not in seen:
-                seen.add(joint)
-                waiting.append(joint)
-                tree.append((joint, parent))
-    return tuple(tree)
+    hops = NTU_RGBD_25.hop_distance()[PELVIS].tolist()
+    pairs = ((one, other) if hops[one] > hops[other] else (other, one) for one, other in NTU_RGBD_25.edges)
+    return tuple(sorted(pairs, key=lambda pair: hops[pair[0]]))
 
 
 def _signs() -> Floats:
