@@ -274,7 +274,7 @@ def test_rate_as_a_function_of_the_epoch() -> None:
         (
             {"train": clips(4, classes=1)},
             ValueError,
-            "`train` must hold every class of `test`, got none of class 1, 2.",
+            "`train.labels` must hold every class of `test.labels`, got none of class 1, 2.",
         ),
         (
             {"train": clips(9, layout=None), "stream": "motion"},

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -97,10 +97,8 @@ def extract_features(
     """
     owner = "extract_features"
     _check.integer(owner, "batch_size", batch_size, 1)
-    _check.choice(owner, "stream", stream, ("joint", "bone", "motion"))
     read, classes, layout = _unpack(owner, data, labels, layout)
-    if stream != "joint" and layout is None:
-        _check.fail(owner, "layout", f"be given for the {stream} stream", None, hint="`data` names no layout.")
+    check_stream(owner, stream, layout, source="data")
     where = _device(owner, encoder, device)
 
     def run(rows: Tensor) -> Tensor:
@@ -134,6 +132,13 @@ def encoder_device(encoder: nn.Module) -> torch.device | None:
     """Return the device of an encoder; None if it has neither parameters nor buffers, and so is anywhere."""
     first = next(encoder.parameters(), next(encoder.buffers(), None))
     return None if first is None else first.device
+
+
+def check_stream(owner: str, stream: Stream, layout: SkeletonLayout | None, *, source: str) -> None:
+    """Check that a stream is known, and the layout that it is computed on."""
+    _check.choice(owner, "stream", stream, get_args(Stream))
+    if stream != "joint" and layout is None:
+        _check.fail(owner, "layout", f"be given for the {stream} stream", None, hint=f"`{source}` names no layout.")
 
 
 def check_features(
@@ -174,7 +179,11 @@ def check_sets(owner: str, train: Features, test: Features, *, names: tuple[str,
 
 
 def check_classes_present(
-    owner: str, train: Features, test: Features, *, names: tuple[str, str] = ("train", "test")
+    owner: str,
+    train: Features | SkeletonSource,
+    test: Features | SkeletonSource,
+    *,
+    names: tuple[str, str] = ("train", "test"),
 ) -> None:
     """Check that the first set holds every class of the second: nobody could recognise one it has never seen."""
     classes = torch.unique(test.labels)

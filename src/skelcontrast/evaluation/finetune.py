@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional
 from skelcontrast import _check
 from skelcontrast._state_check import module_misfits, optimizer_misfits
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
-from skelcontrast.evaluation.features import encoder_device, extract_features
+from skelcontrast.evaluation.features import check_classes_present, check_stream, encoder_device, extract_features
 from skelcontrast.evaluation.metrics import topk_accuracy
 from skelcontrast.skeleton import SkeletonLayout, Stream, to_stream
 
@@ -134,13 +134,14 @@ def train_classifier(
     _check.integer(OWNER, "eval_every", eval_every, 1)
     _check.interval(OWNER, "momentum", momentum, 0, 1, open_high=True)
     _check.interval(OWNER, "weight_decay", weight_decay, 0, open_high=True)
-    _check.choice(OWNER, "batch_norm", batch_norm, ("train", "frozen"))
-    _check.choice(OWNER, "stream", stream, ("joint", "bone", "motion"))
+    _check.choice(OWNER, "batch_norm", batch_norm, get_args(BatchNormPolicy))
     rates = _rates(lr, epochs, milestones, gamma)
-    _check_sets(train, test)
+    for name, data in {"train": train, "test": test}.items():
+        if not isinstance(data, SkeletonDataset):
+            _check.fail(OWNER, name, "be a SkeletonDataset", type(data).__name__, kind=TypeError)
+    check_classes_present(OWNER, train, test)
     layout = train.layout if layout is None else layout
-    if stream != "joint" and layout is None:
-        _check.fail(OWNER, "layout", f"be given for the {stream} stream", None, hint="`train` names no layout.")
+    check_stream(OWNER, stream, layout, source="train")
 
     device = encoder_device(encoder) or torch.device("cpu")
     layer = _linear(encoder, train.num_classes, seed) if layer is None else copy.deepcopy(layer)
@@ -249,19 +250,6 @@ def _linear(encoder: nn.Module, num_classes: int, seed: int) -> nn.Linear:
     nn.init.normal_(layer.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _check_sets(train: object, test: object) -> None:
-    shown = {}
-    for name, data in {"train": train, "test": test}.items():
-        if not isinstance(data, SkeletonDataset):
-            _check.fail(OWNER, name, "be a SkeletonDataset", type(data).__name__, kind=TypeError)
-        shown[name] = set(data.labels.tolist())
-    unseen = sorted(shown["test"] - shown["train"])
-    if unseen:
-        others = " and others" if len(unseen) > 5 else ""
-        got = f"none of class {', '.join(map(str, unseen[:5]))}{others}"
-        _check.fail(OWNER, "train", "hold every class of `test`", got)
 
 
 def _restore(
