@@ -1,7 +1,7 @@
 """The linear protocol: one linear layer trained on features that were computed once."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -107,7 +107,7 @@ def linear_probe(
     rates = settings(owner, "lr", lr)
     _check.interval(owner, "gamma", gamma, 0, 1, open_low=True)
     _check.interval(owner, "momentum", momentum, 0, 1, open_high=True)
-    _check.choice(owner, "select", select, ("last", "validation", "test-best"))
+    _check.choice(owner, "select", select, get_args(Select))
     if select == "last" and len(rates) > 1:
         hint = 'Pass select="validation" to choose among several.'
         _check.fail(owner, "lr", 'be one number with select="last"', f"{len(rates)} of them", hint=hint)
