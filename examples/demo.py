@@ -17,7 +17,7 @@ import torch
 from aimclr_ntu import progress
 from skelcontrast import augment, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions
-from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe
+from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe, mean_terms
 
 SHOWN = ("wave", "clap", "kick", "squat", "jump", "walk in place", "bow", "push")
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     before, knn_before, linear_before = measure(encoder, train, test)
     log: list[dict[str, float]] = [{"epoch": 0, "knn": knn_before}]
     for epoch in progress(range(args.epochs), "pre-training"):
-        terms: dict[str, list[torch.Tensor]] = {}
+        terms = []
         for batch in loader:
             model.momentum_update()
             embedded = model.embed(*views(batch.x, batch.generator))
@@ -64,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             optimizer.step()
             schedule.step()
             model.enqueue(embedded.key)
-            for name, term in loss._asdict().items():
-                if term is not None and name != "total":  # the total of the two stages cannot be compared
-                    terms.setdefault(name, []).append(term.detach())
-        log.append({"epoch": epoch + 1, **{name: float(torch.stack(values).mean()) for name, values in terms.items()}})
+            # Without the total, as those of the two stages cannot be compared.
+            parts = {"info_nce": loss.info_nce, "nnm": loss.nnm, "d3m": loss.d3m}
+            terms.append({name: term.detach() for name, term in parts.items() if term is not None})
+        log.append({"epoch": epoch + 1, **mean_terms(terms)})
         if (epoch + 1) % 5 == 0:
             log[-1]["knn"] = knn_accuracy(extract_features(encoder, train), extract_features(encoder, test))
     after, knn, linear = measure(encoder, train, test)
