@@ -31,6 +31,7 @@ from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 PROTOCOLS = ("knn", "linear", "exact", "retrieval", "person", "finetune", "semi")
 UNSCORED = ("knn", "retrieval", "person")
 """Protocols that give no scores of the test samples."""
+ROWS = 1024  # clips compared with all others at a time
 
 
 class Encoder(NamedTuple):
@@ -170,8 +171,12 @@ def same_person(features: torch.Tensor, clips: SkeletonDataset) -> float:
     if clips.subjects is None:
         stop("--protocol person needs data that says who is seen in each clip.")
     unit = torch.nn.functional.normalize(features, dim=1)
-    nearest = (unit @ unit.T).fill_diagonal_(-torch.inf).argmax(dim=1)
-    return float((clips.subjects[nearest] == clips.subjects).double().mean())
+    nearest = []
+    for start in range(0, len(unit), ROWS):
+        similarity = unit[start : start + ROWS] @ unit.T
+        similarity.diagonal(start).fill_(-torch.inf)
+        nearest.append(similarity.argmax(dim=1))
+    return float((clips.subjects[torch.cat(nearest)] == clips.subjects).double().mean())
 
 
 def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, frozen: bool) -> Found:
@@ -268,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         options = {"share": args.share, "epochs": args.epochs, "lr": args.lr, "frozen": args.frozen, "raw": args.raw}
         found[one.stream] = measure(one, args.protocol, k=args.k, **options)
         print(line(one.stream, found[one.stream]))
-    if len(found) > 1 and encoders[0].stream in found and found[encoders[0].stream].scores is not None:
+    if len(found) > 1 and args.protocol not in UNSCORED:
         found["fused"] = fused(found)
         print(line("fused", found["fused"]))
     *_, last = found.values()

@@ -97,7 +97,11 @@ def test_batch_norm_takes_the_statistics_of_the_clips_that_it_is_shown(script: M
     assert not torch.allclose(one.encoder.data_bn.running_mean, mean, atol=1e-3)
 
 
-def test_the_nearest_of_all_other_clips_decides_who_is_there(script: ModuleType) -> None:
+@pytest.mark.parametrize("rows", [1, 3, 1024])
+def test_the_nearest_of_all_other_clips_decides_who_is_there(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(script, "ROWS", rows)
     features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
     clips = SkeletonDataset(torch.zeros(4, 3, 2, 20, 1), [0, 0, 0, 0], names=list("abcd"), subjects=[1, 1, 2, 3])
     assert script.same_person(features, clips) == 0.5
