@@ -41,17 +41,15 @@ def plot_bars(accuracies: Mapping[str, Mapping[str, Sequence[float]]], *, title:
     for name, by_group in accuracies.items():
         _check_kind(f"accuracies[{name!r}]", by_group, Mapping, "be a mapping from groups")
         for group, values in by_group.items():
-            _check_kind(f"accuracies[{name!r}][{group!r}]", values, Collection, "hold an accuracy for each seed")
-    groups = list(dict.fromkeys(group for by_group in accuracies.values() for group in by_group))
-    if not groups:
-        _check.fail(owner, "accuracies", "hold at least one accuracy", "none")
-    for name, by_group in accuracies.items():
-        for group, values in by_group.items():
             where = f"accuracies[{name!r}][{group!r}]"
+            _check_kind(where, values, Collection, "hold an accuracy for each seed")
             if len(values) == 0:
                 _check.fail(owner, where, "hold at least one accuracy", "none")
             for value in values:
                 _check.interval(owner, where, value, 0, 1)
+    groups = list(dict.fromkeys(group for by_group in accuracies.values() for group in by_group))
+    if not groups:
+        _check.fail(owner, "accuracies", "hold at least one accuracy", "none")
     figure = _style.new_figure(owner, max(4.0, 1.2 + 0.45 * len(groups) * len(accuracies)), 3.2)
     axes = figure.add_subplot()
     width = WIDTH / len(accuracies)
