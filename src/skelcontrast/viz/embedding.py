@@ -62,7 +62,7 @@ def plot_embedding(
         _check.fail(owner, "panels", "hold at least one panel", "none")
     for name, panel in panels.items():
         _check_panel(owner, f'panels["{name}"]', *panel)
-    classes = sorted({int(label) for _, labels in panels.values() for label in labels})
+    classes = sorted({int(label) for _, labels in panels.values() for label in labels.tolist()})
     if class_names is not None and not 0 <= classes[0] <= classes[-1] < len(class_names):
         got = f"{len(class_names)} for classes {classes[0]} to {classes[-1]}"
         _check.fail(owner, "class_names", "name every class", got)
