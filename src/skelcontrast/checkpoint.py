@@ -84,7 +84,7 @@ def save(path: Location, state: Mapping[str, object], *, rng: bool = True) -> No
     kinds: dict[str, str] = {}
     for name, value in state.items():
         if isinstance(value, torch.Generator):
-            states[name], kinds[name] = value.get_state(), f"{value.device.type} generator"
+            states[name], kinds[name] = value.get_state(), _kind(value)
         elif isinstance(value, Stateful):
             states[name], kinds[name] = _plain(value.state_dict(), f'state["{name}"].state_dict()'), _kind(value)
         else:

@@ -125,9 +125,7 @@ def _spread(x: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
     nearest = (x - x[chosen]).square().sum(dim=1)
     for _ in range(1, num_clusters):
         # Where every feature lies on a centre, any will do.
-        weight = (
-            nearest.double().cumsum(0) if bool((nearest > 0).any()) else torch.ones_like(nearest).double().cumsum(0)
-        )
+        weight = (nearest if nearest.any() else torch.ones_like(nearest)).double().cumsum(0)
         # Drawn on the host, so that a seed means the same on every device.
         drawn = torch.rand((), generator=generator, dtype=torch.float64).to(x.device) * weight[-1]
         chosen = torch.searchsorted(weight, drawn, right=True).clamp(max=len(x) - 1)
