@@ -1,6 +1,8 @@
 """A dataset from recordings of different lengths: the same as preparing each by itself."""
 
 import re
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,25 @@ def test_each_recording_is_prepared_by_itself() -> None:
     assert dataset.names == ("0", "1")
     assert dataset.subjects is not None
     assert dataset.subjects.tolist() == [3, 7]
+
+
+def test_recordings_are_in_memory_one_at_a_time() -> None:
+    read: list[weakref.ref[Any]] = []
+
+    class Recordings(Sequence[torch.Tensor]):
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, row: Any) -> Any:
+            if row == len(self):
+                raise IndexError
+            assert sum(one() is not None for one in read) <= 1, "the one before may not be gone yet"
+            clip = np.full((3, 10 + row, 20, 1), float(row))
+            read.append(weakref.ref(clip))
+            return torch.from_numpy(clip)
+
+    dataset = from_clips(Recordings(), range(5), layout=UTD_MHAD_20, frames=4, centred=False)
+    assert dataset.tensor()[:, 0, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_joints_that_were_not_seen_are_filled_before_all_else() -> None:

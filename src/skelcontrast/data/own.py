@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skelcontrast import _check
 from skelcontrast.data._array import Array
@@ -77,19 +78,20 @@ def from_clips(
     if len(clips) == 0:
         _check.fail(OWNER, "clips", "hold at least one recording", "none")
     _check.choice(OWNER, "missing", missing, get_args(Missing))
-    checked = [_checked(f"clips[{row}]", clip, layout, missing) for row, clip in enumerate(clips)]
-    coordinates, bodies = checked[0].shape[0], max(clip.shape[3] for clip in checked)
-    data = torch.zeros(len(checked), coordinates, frames, layout.num_joints, bodies)
-    for row, clip in enumerate(checked):
-        if clip.shape[0] != coordinates:
-            must = f"have the {coordinates} coordinates of clips[0]"
-            _check.fail(OWNER, f"clips[{row}]", must, _check.show(clip.shape))
-        x = centre(clip[None], layout, joint=origin) if centred else clip[None]
-        data[row, ..., : clip.shape[3]] = resample(x, frames)[0]
+    sequences: list[Tensor] = []
+    for row, clip in enumerate(clips):
+        x = _checked(f"clips[{row}]", clip, layout, missing)
+        if sequences and len(x) != len(sequences[0]):
+            must = f"have the {len(sequences[0])} coordinates of clips[0]"
+            _check.fail(OWNER, f"clips[{row}]", must, _check.show(x.shape))
+        x = centre(x[None], layout, joint=origin) if centred else x[None]
+        sequences.append(resample(x, frames)[0].float())
+    bodies = max(sequence.shape[3] for sequence in sequences)
+    data = torch.stack([functional.pad(sequence, (0, bodies - sequence.shape[3])) for sequence in sequences])
     return SkeletonDataset(
         data,
         labels,
-        names=[str(row) for row in range(len(checked))] if names is None else names,
+        names=[str(row) for row in range(len(clips))] if names is None else names,
         subjects=subjects,
         cameras=cameras,
         layout=layout,
