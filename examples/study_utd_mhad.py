@@ -19,11 +19,13 @@ from pathlib import Path
 import torch
 
 import aimclr_ntu as pretraining
+import evaluate
 import supervised
 from paper_pages import origin, spread, write
-from skelcontrast import augment, checkpoint, evaluation, nn, viz
+from skelcontrast import augment, nn, viz
 from skelcontrast.data import SkeletonLoader
 from skelcontrast.evaluation import Scores, fuse, knn_accuracy, linear_probe, logistic_probe, summarize
+from skelcontrast.skeleton import UTD_MHAD_20
 
 COMMON = [
     *("--dataset", "utd-mhad", "--frames", "25", "--epochs", "30", "--batch-size", "32"),
@@ -75,32 +77,28 @@ def variation(args: argparse.Namespace, name: str, changed: Sequence[str], seed:
     return [*COMMON, *PRETRAINING, *own, *changed]
 
 
-def accuracies(arguments: list[str], name: str | None) -> tuple[dict[str, float], Scores]:
-    """Accuracies of a run's encoder, or of `None`, before the first step; and the scores of its exact linear probe."""
+def encoder_of(arguments: list[str], name: str | None) -> evaluate.Encoder:
+    """The encoder of a run, by a checkpoint of it or, for `None`, as it was before the first step."""
     args = pretraining.parse([*arguments, "--resume"])
-    torch.manual_seed(args.seed)
-    train, test = pretraining.load_data(args)
-    model = pretraining.build_model(args, train)
-    if name is not None:
-        model.load_state_dict(checkpoint.load(args.out / name)["model"])
-    known, new = (evaluation.extract_features(model.encoder, part, stream=args.stream) for part in (train, test))
-    released, exact = linear_probe(known, new, standardize=True, seed=args.seed), logistic_probe(known, new)
+    (one,) = evaluate.load_run(args.out, name=name, data=args.data, device="cpu")
+    return one
+
+
+def accuracies(arguments: list[str], name: str | None) -> tuple[dict[str, float], Scores]:
+    """Accuracies of a run's encoder, see `encoder_of`, and the scores of its exact linear probe."""
+    one = encoder_of(arguments, name)
+    known, new = evaluate.features(one)
+    released, exact = linear_probe(known, new, standardize=True, seed=one.args.seed), logistic_probe(known, new)
     found = {"knn": knn_accuracy(known, new), "linear": released.accuracy, "exact": exact.accuracy}
-    return found, Scores(exact.logits, new.labels, test.names)
+    return found, Scores(exact.logits, new.labels, one.test.names)
 
 
 def dropped_shares(arguments: list[str]) -> dict[str, float]:
     """What EADM at margin 0.7 drops of a trained encoder's feature maps of extreme views, in both forms."""
-    args = pretraining.parse([*arguments, "--resume"])
-    train, _ = pretraining.load_data(args)
-    model = pretraining.build_model(args, train)
-    model.load_state_dict(checkpoint.load(args.out / "last.pt")["model"])
-    layout, encoder = train.layout, model.encoder
-    if layout is None or not isinstance(encoder, nn.STGCN):
-        raise TypeError("the study trains an STGCN on a layout")
-    extreme = augment.extreme(layout)
+    one = encoder_of(arguments, "last.pt")
+    extreme = augment.extreme(UTD_MHAD_20)
     with torch.no_grad():
-        maps = [encoder.feature_map(extreme(batch.x, batch.generator)) for batch in SkeletonLoader(train, 128)]
+        maps = [one.encoder.feature_map(extreme(batch.x, batch.generator)) for batch in SkeletonLoader(one.train, 128)]
     joints, frames = nn.EADM.preset("paper").masks(torch.cat(maps)).dropped_shares()
     _, elements = nn.EADM.preset("official").masks(torch.cat(maps)).dropped_shares()
     return {"joints": float(joints), "frames": float(frames), "elements": float(elements)}
