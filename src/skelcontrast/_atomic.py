@@ -30,12 +30,18 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name is only safe once the folder is on the disk, too
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    flush(target.parent)  # without which the new name may be lost
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; of folders only POSIX can say so."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _abandoned(temporary: Path) -> bool:

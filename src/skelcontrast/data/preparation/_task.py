@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skelcontrast import __version__, _check
+from skelcontrast._atomic import flush
 from skelcontrast.data.preparation._clips import ClipMaker
 from skelcontrast.data.preparation._journal import OWNER, Batch, Journal, naming
 from skelcontrast.data.preparation._npy import HEADER, npy_header
@@ -82,7 +82,8 @@ class Task:
             if report is not None:
                 with naming(out):
                     journal.result.rename(out)
-                    _flush(out.parent)
+                with naming(out.parent):
+                    flush(out.parent)
         shutil.rmtree(unfinished)
         if broken:
             raise BrokenFilesError(broken, len(self.source.samples))
@@ -163,7 +164,8 @@ class Task:
         with naming(path):
             report.write(path)
         for written in (table, path, journal.result):
-            _flush(written)
+            with naming(written):
+                flush(written)
         return report
 
 
@@ -224,14 +226,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def _flush(path: Path) -> None:
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        with naming(path):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
