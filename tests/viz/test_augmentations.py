@@ -93,3 +93,5 @@ def test_bad_calls(x: Tensor, options: Any, message: str) -> None:
         plot_augmentations(x, NTU_RGBD_25, **options)
     with pytest.raises(ValueError, match=r"plot_augmentations: `x` must have shape \(C, T, 17, M\)"):
         plot_augmentations(x, COCO_17)
+    with pytest.raises(TypeError, match=r"plot_augmentations: `layout` must be a SkeletonLayout, got 'NTU_RGBD_25'"):
+        plot_augmentations(x, "NTU_RGBD_25")  # type: ignore[arg-type]  # on purpose

@@ -90,6 +90,16 @@ NOWHERE: Any = None  # the checks come before anything is drawn
             ValueError,
             "`joints` must have shape (C, 3, M)",
         ),
+        (
+            lambda: plot_skeleton(torch.rand(3, 5, 25, 1), NOWHERE),
+            TypeError,
+            "plot_skeleton: `layout` must be a SkeletonLayout, got None.",
+        ),
+        (
+            lambda: draw_skeleton(NOWHERE, torch.rand(3, 4), NOWHERE),
+            TypeError,
+            "draw_skeleton: `layout` must be a SkeletonLayout, got None.",
+        ),
         (lambda: draw_skeleton(NOWHERE, NOWHERE, CROSS), TypeError, "`joints` must be a torch.Tensor, got NoneType."),
     ],
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast.skeleton import SkeletonLayout
+from skelcontrast.skeleton.layout import check_layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +91,8 @@ class Box:
 
 
 def check_sequence(owner: str, x: object, layout: SkeletonLayout) -> Tensor:
-    """Check one sequence (C, T, V, M) of at least one frame."""
+    """Check the layout, and one sequence (C, T, V, M) of at least one frame."""
+    check_layout(owner, layout)
     sequence = _check.tensor(owner, "x", x)
     hint = "Pass one sequence, as in x[0]." if sequence.ndim == 5 else ""
     why = f"with the joints of layout '{layout.name}'"

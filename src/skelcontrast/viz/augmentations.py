@@ -54,7 +54,7 @@ def plot_augmentations(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        TypeError: If `x` is not a floating point tensor.
+        TypeError: If `x` is not a floating point tensor or `layout` not a `SkeletonLayout`.
         ValueError: If its shape does not fit the layout, an option is out of range, or there is nothing to draw.
 
     References:

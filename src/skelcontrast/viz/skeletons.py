@@ -6,6 +6,7 @@ from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast.skeleton import SkeletonLayout
+from skelcontrast.skeleton.layout import check_layout
 from skelcontrast.viz import _style
 from skelcontrast.viz._projection import Box, Up, check_sequence, project, spread
 
@@ -44,7 +45,7 @@ def draw_skeleton(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        TypeError: If `joints` is not a floating point tensor.
+        TypeError: If `joints` is not a floating point tensor or `layout` not a `SkeletonLayout`.
         ValueError: If its shape does not fit the layout.
 
     Example:
@@ -58,6 +59,7 @@ def draw_skeleton(
         [[[0.3, 0.0], [0.0, 0.0]], [[0.3, 0.3], [0.3, 0.0]]]
     """
     owner = "draw_skeleton"
+    check_layout(owner, layout)
     _check.tensor(owner, "joints", joints)
     bodies = joints[:, :, None] if joints.ndim == 2 else joints
     _check.shape(owner, "joints", bodies, "C V M", V=layout.num_joints, why=f"with the joints of '{layout.name}'")
@@ -104,7 +106,7 @@ def plot_skeleton(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        TypeError: If `x` is not a floating point tensor.
+        TypeError: If `x` is not a floating point tensor or `layout` not a `SkeletonLayout`.
         ValueError: If its shape does not fit the layout, or an option is out of range.
 
     Example:
