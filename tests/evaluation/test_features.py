@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skelcontrast.evaluation import Features, SkeletonSource, extract_features
+from skelcontrast.evaluation import (
+    Features,
+    SkeletonSource,
+    extract_features,
+    knn_accuracy,
+    linear_probe,
+    logistic_probe,
+    retrieval,
+)
 from skelcontrast.skeleton import SkeletonLayout, to_stream
 
 ARM = SkeletonLayout("arm", ("shoulder", "elbow", "wrist"), ((1, 0), (2, 1)), centre=0, mirror=())
@@ -252,3 +260,14 @@ def test_on_a_gpu_the_features_come_back_to_the_host(x: Tensor) -> None:
     assert isinstance(found, Features)
     assert found.features.device.type == "cpu"
     torch.testing.assert_close(found.features, extract_features(encoder.cpu(), x, labels=torch.arange(5)).features)
+
+
+@pytest.mark.parametrize("protocol", [knn_accuracy, linear_probe, logistic_probe, retrieval])
+def test_what_is_not_features_is_refused(protocol: Any) -> None:
+    good, tensor = Features(torch.eye(2), torch.arange(2)), torch.rand(3, 2)
+    first, second = ("gallery", "queries") if protocol is retrieval else ("train", "test")
+    hint = "Put both together: Features(features, labels)."
+    for name, sets, got in ((first, (tensor, tensor), "Tensor"), (second, (good, tuple(good)), "tuple")):
+        message = f"{protocol.__name__}: `{name}` must be Features, got {got}. {hint}"
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+            protocol(*sets)

@@ -138,6 +138,12 @@ def test_of_equal_weights_the_most_even_ones_and_alone_all() -> None:
             ValueError,
             "`weights` must hold a weight for the stream 'joints', got weights for joint, bone, motion.",
         ),
+        (
+            {"joint": JOINT, "bone": BONE.logits},
+            STREAM_WEIGHTS,
+            TypeError,
+            "`streams['bone']` must be Scores, got Tensor.",
+        ),
         ({"joint": JOINT}, {"joint": -1}, ValueError, "`weights['joint']` must lie in [0, inf), got -1."),
         ({"joint": JOINT}, {"joint": 0}, ValueError, "`weights` must be above zero for at least one stream, got only"),
     ],

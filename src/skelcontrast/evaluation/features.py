@@ -170,7 +170,11 @@ def check_labels(owner: str, name: str, value: object, *, rows: int, why: str) -
 def check_sets(owner: str, train: Features, test: Features, *, names: tuple[str, str] = ("train", "test")) -> None:
     """Check two sets that belong together: filled, finite, of one width, on one device."""
     width: int | None = None
-    for name, (features, labels) in zip(names, (train, test), strict=True):
+    hint = "Put both together: Features(features, labels)."
+    for name, one in zip(names, (train, test), strict=True):
+        if not isinstance(one, Features):
+            _check.fail(owner, name, "be Features", type(one).__name__, hint=hint, kind=TypeError)
+        features, labels = one
         why = f"to match `{names[0]}.features`"
         width = check_features(owner, f"{name}.features", features, width=width, why=why).shape[1]
         check_labels(owner, f"{name}.labels", labels, rows=len(features), why="to match its features")

@@ -59,7 +59,7 @@ def fuse(streams: Mapping[str, Scores], *, weights: Mapping[str, float] = STREAM
         The weighted sum of the logits, in the order of the first stream.
 
     Raises:
-        TypeError: If logits are not floating point tensors or labels not integers.
+        TypeError: If a stream is not `Scores`, logits are not floating point tensors, or labels not integers.
         ValueError: If there is no stream, one has no weight, streams differ in their samples, their classes or their
             labels, logits are not finite, or a name repeats.
 
@@ -109,7 +109,7 @@ def search_weights(validation: Mapping[str, Scores], *, steps: int = 10) -> Weig
         The weights, for `fuse`, and the accuracy they gave.
 
     Raises:
-        TypeError: If logits are not floating point tensors or labels not integers.
+        TypeError: If a stream is not `Scores`, logits are not floating point tensors, or labels not integers.
         ValueError: As `fuse`, and if `steps` is below 1.
 
     Example:
@@ -172,6 +172,8 @@ def _aligned(owner: str, argument: str, streams: Mapping[str, Scores]) -> dict[s
 
 def _rows(owner: str, where: str, scores: Scores) -> dict[str, int]:
     """Check one stream and return the row of each sample."""
+    if not isinstance(scores, Scores):
+        _check.fail(owner, where, "be Scores", type(scores).__name__, kind=TypeError)
     check_features(owner, f"{where}.logits", scores.logits)
     N = len(scores.logits)
     check_labels(owner, f"{where}.labels", scores.labels, rows=N, why="to match its logits")

@@ -129,7 +129,7 @@ def knn_accuracy(
         Accuracy in [0, 1]; for several `k`, a dict of these.
 
     Raises:
-        TypeError: If features are not floating point tensors or labels not integers.
+        TypeError: If a set is not `Features`, features are not floating point tensors, or labels not integers.
         ValueError: As `knn_predict`, if the test labels do not match the test features, and if the training set lacks
             a class of the test set.
 

@@ -75,7 +75,7 @@ def linear_probe(
         The classifier, its accuracy, predictions and logits on the test set, and how it was chosen.
 
     Raises:
-        TypeError: If features are not floating point tensors or labels not integers.
+        TypeError: If a set is not `Features`, features are not floating point tensors, or labels not integers.
         ValueError: If shapes do not match, features are not finite, a label or an option is out of range, the
             training set lacks a class of the test set, or there are several learning rates and no way to choose.
         RuntimeError: If the weights overflow, since the learning rate is too high for these features.

@@ -56,7 +56,7 @@ def logistic_probe(
         The classifier, its accuracy, predictions and logits on the test set; `setting` is its penalty.
 
     Raises:
-        TypeError: If features are not floating point tensors or labels not integers.
+        TypeError: If a set is not `Features`, features are not floating point tensors, or labels not integers.
         ValueError: If shapes do not match, features are not finite, a label or an option is out of range, or the
             training set lacks a class of the test set.
         RuntimeError: If the fit is still far from the minimum after `max_iterations`.

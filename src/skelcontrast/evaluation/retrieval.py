@@ -41,7 +41,7 @@ def retrieval(
         Mean average precision, and recall at each k.
 
     Raises:
-        TypeError: If features are not floating point tensors or labels not integers.
+        TypeError: If a set is not `Features`, features are not floating point tensors, or labels not integers.
         ValueError: If shapes do not match, features are not finite, the gallery lacks a class of the queries, or an
             option is out of range.
 
