@@ -88,17 +88,20 @@ def load_run(folder: Path, *, name: str | None = "last.pt", **changed: Any) -> l
         train, test = pretraining.load_data(args)
         torch.manual_seed(args.seed)
         parts = {stream: pretraining.build_model(args, train) for stream in streams}
-        model = methods.CrosSCLR(parts) if "streams" in vars(args) else parts[args.stream]
     if name is not None:
         path = folder / name
         if not path.exists():
             kept = ", ".join(sorted(file.name for file in folder.glob("*.pt"))) or "none"
             stop(f"{folder} has no checkpoint {name}; there are: {kept}.")
-        try:
-            model.load_state_dict(checkpoint.load(path)["model"])
-        except RuntimeError as error:
-            layout = "no layout" if train.layout is None else f"the skeleton {train.layout.name}"
-            stop(f"{path} does not fit an encoder for data of {layout}: {error}")
+        weights = checkpoint.load(path)["model"]
+        for stream, part in parts.items():  # the encoders alone: the bank's size follows from the data of the run
+            side = f"streams.{stream}.moco.query_encoder." if "streams" in vars(args) else "moco.query_encoder."
+            own = {key.removeprefix(side): value for key, value in weights.items() if key.startswith(side)}
+            try:
+                part.encoder.load_state_dict(own)
+            except RuntimeError as error:
+                layout = "no layout" if train.layout is None else f"the skeleton {train.layout.name}"
+                stop(f"{path} does not fit an encoder for data of {layout}: {error}")
     return [
         Encoder(cast("Stream", stream), cast("nn.STGCN", part.encoder.to(args.device)), train, test, args)
         for stream, part in parts.items()

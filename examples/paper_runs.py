@@ -84,22 +84,22 @@ def streams_of(content: Content) -> tuple[str, ...]:
 
 
 def plan(args: argparse.Namespace) -> None:
-    """Print the runs and what they would cost, from three steps of each kind on this machine."""
+    """Print the runs and what they would cost, from up to three steps of each kind on this machine."""
     seconds: dict[str, float] = {}
     total = 0.0
     for run in planned(args).values():
         parsed = SCRIPTS[run.script].parse([*run.arguments, "--resume"])
         with errors_in_one_line():
             train, _ = aimclr_ntu.load_data(parsed)
+            if parsed.method not in seconds:
+                seconds[parsed.method] = step_seconds(parsed, train)
         steps = parsed.epochs * (len(train) // parsed.batch_size)
         streams = len(vars(parsed).get("streams", [parsed.stream]))
-        if parsed.method not in seconds:
-            seconds[parsed.method] = step_seconds(parsed, train)
         left = 0.0 if run.done else steps * streams * seconds[parsed.method]
         total += left
         state = "done" if run.done else "begun" if (run.folder / "last.pt").exists() else "to do"
         print(f"{run.folder.name:28} {state:6} {parsed.epochs} epochs, {steps} steps, {left / 60:7.1f} min")
-    print(f"{total / 3600:.1f} hours on {platform.machine()}, by the time of three steps; evaluation not counted")
+    print(f"{total / 3600:.1f} hours on {platform.machine()}, by the time of a few steps; evaluation not counted")
 
 
 def step_seconds(args: argparse.Namespace, train: Any) -> float:
@@ -107,7 +107,8 @@ def step_seconds(args: argparse.Namespace, train: Any) -> float:
     torch.manual_seed(0)
     model = aimclr_ntu.build_model(args, train).to(args.device)
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.0)
-    loader = SkeletonLoader(train.subset(range(3 * args.batch_size)), args.batch_size, device=args.device)
+    few = train.subset(range(min(len(train), 3 * args.batch_size)))
+    loader = SkeletonLoader(few, args.batch_size, device=args.device)
     step, taken = aimclr_ntu.build_step(model.train(), train, args, 0), []
     for _ in range(2):  # the first one warms up
         start = time.perf_counter()

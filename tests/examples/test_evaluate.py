@@ -161,6 +161,20 @@ def test_a_run_is_evaluated_on_another_device_and_data_set(
     assert "argument --dataset: invalid choice: 'ntu'" in capsys.readouterr().err
 
 
+def test_a_run_is_evaluated_on_a_data_set_of_another_size(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size of the bank follows from the training clips unless it is given; the encoder does not depend on it."""
+    script.pretraining.main([*QUICK, "--out", str(tmp_path)])
+    (trained,) = script.load_run(tmp_path)
+    more = SyntheticActions(subjects=8, repetitions=1, camera_yaw_degrees=(0.0,), frames=8).split("cross-subject")
+    monkeypatch.setattr(script.pretraining, "load_data", lambda args: more)
+    (transferred,) = script.load_run(tmp_path)
+    assert len(transferred.train) > len(trained.train)
+    expected = trained.encoder.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in transferred.encoder.state_dict().items())
+
+
 def test_a_cross_stream_run_holds_its_streams(
     script: ModuleType, example: LoadExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

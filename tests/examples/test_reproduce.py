@@ -96,6 +96,17 @@ def test_plan_and_partial(script: ModuleType, tmp_path: Path, capsys: pytest.Cap
     assert "| SkeletonCLR | - | - | - | - |" in (tmp_path / "tables.md").read_text()
 
 
+def test_a_plan_for_fewer_clips_than_three_batches(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--table", "2", "--budget", "small", "--out", str(tmp_path), "--plan", "--", "--batch-size"]
+    script.main([*call, "192"])  # 384 clips
+    assert "2 epochs, 4 steps" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*call, "400"])
+    assert "error: SkeletonLoader: `batch_size` must be at most the number of sequences, 384" in capsys.readouterr().err
+
+
 def test_what_cannot_be_made_is_said(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     for call, message in (
         ([], "nothing to make: give --table 1..8, --figure 2 or 3, or several"),
