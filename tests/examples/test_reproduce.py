@@ -1,6 +1,7 @@
 """Tables and figures: planned from the paper, run end to end on generated data of its data sets' shapes."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -152,6 +153,16 @@ def test_runs_of_other_settings_are_not_rendered(
     with pytest.raises(SystemExit, match="2"):
         script.main(call)
     assert "protocol cross-subject where cross-view is stored" in capsys.readouterr().err
+
+
+def test_the_page_says_for_which_data_the_paper_has_numbers(script: ModuleType) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "results.md").read_text()
+    rows = re.findall(r"^\| `prepared/(\w+)` \| `(\w+)` \| ([\d ]+) \|$", page, re.MULTILINE)
+    found: dict[tuple[str, str], set[str]] = {}
+    for (table, *_), numbers in sys.modules["paper_tables"].PAPER.items():
+        for where in numbers:
+            found.setdefault(where, set()).add(table)
+    assert {(data, protocol): set(tables.split()) for data, protocol, tables in rows} == found
 
 
 def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> None:
