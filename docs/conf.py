@@ -1,5 +1,10 @@
 """Sphinx configuration. Examples in docstrings and pages are run by pytest, not here; nothing is fetched."""
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
 import skelcontrast
 
 project = "skelcontrast"
@@ -25,5 +30,24 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = f"skelcontrast {release}"
 html_show_sphinx = False
+
+HOMES = {name: f"{room}.{name}" for room in skelcontrast.SUBPACKAGES for name in getattr(skelcontrast, room).__all__}
+
+
+def in_another_room(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> object:
+    """Link a name of another subpackage: `losses.nnm`, or alone where a capital says that it is no argument."""
+    name = node.get("reftarget", "")
+    full = name if "." in name else None if name.islower() else HOMES.get(name)
+    if node.get("refdomain") != "py" or full is None:
+        return None
+    where = node["refdoc"], app.builder, "obj", f"skelcontrast.{full}"
+    return env.get_domain("py").resolve_xref(env, *where, node, content)
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx calls this."""
+    app.connect("missing-reference", in_another_room)

@@ -67,9 +67,9 @@ class AimCLR(MomentumContrast):
         alpha: Weight of InfoNCE or NNM.
         beta: Weight of D3M.
         drop: Drop layer of the extreme view; ``"preset"`` for the preset's EADM, `None` for no dropped view.
-        positives: How mined neighbours enter the loss, see `nnm`; ``"preset"`` for the preset's form.
+        positives: How mined neighbours enter the loss, see `losses.nnm`; ``"preset"`` for the preset's form.
         key_init: How the key side starts, see `MomentumEncoder`; ``"preset"`` for the preset's start.
-        implementation: How the losses read the bank, see `bank_read`; only speed and memory depend on it.
+        implementation: How the losses read the bank, see `losses.bank_read`; only speed and memory depend on it.
         preset: What ``"preset"`` means. ``"paper"``: EADM of Algorithm 1, NNM as the sum of Eq. 9, key side copied.
             ``"official"``: the released code's EADM, NNM as a mean, key side drawn independently.
 

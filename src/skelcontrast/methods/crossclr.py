@@ -43,7 +43,7 @@ class CrosSCLR(nn.Module):
     """CrosSCLR over any set of streams; of `AimCLR` streams it is AimCLR with cross-stream mining (3s-AimCLR§).
 
     A stream is a whole single-stream method, with an encoder, a head, a momentum update and a bank of its own. In the
-    first stage each learns alone. In the second, ``cross=True``, InfoNCE gives way to `cross_stream`; D3M stays.
+    first stage each learns alone. In the second, ``cross=True``, InfoNCE gives way to `losses.cross_stream`; D3M stays.
 
     Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``.
 
@@ -51,7 +51,7 @@ class CrosSCLR(nn.Module):
         streams: Two or more built methods, by name, that share no parameter. Banks must be of one size and filled
             alike, since row j holds the same sample in all; temperatures and implementations must agree.
         k: Neighbours that every other stream hands over.
-        context: Whether products of two streams' similarities take part, see `cross_stream`.
+        context: Whether products of two streams' similarities take part, see `losses.cross_stream`.
 
     Raises:
         TypeError: If a stream is neither `SkeletonCLR` nor `AimCLR`.
@@ -133,7 +133,7 @@ class CrosSCLR(nn.Module):
         return CrosSCLRViews(embedded)
 
     def loss(self, views: CrosSCLRViews, *, cross: bool = False) -> CrosSCLRLoss:
-        """Return the loss of a batch: InfoNCE in the first stage, `cross_stream` in the second; D3M in both."""
+        """Return the loss of a batch: InfoNCE in the first stage, `losses.cross_stream` in the second; D3M in both."""
         self._check_names("loss", "views.streams", views.streams)
         pairs = [(method, views.streams[name]) for name, method in self._methods().items()]
         if cross:

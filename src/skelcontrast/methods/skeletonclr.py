@@ -34,7 +34,7 @@ class SkeletonCLR(MomentumContrast):
         momentum: Weight of the old key parameters, in [0, 1].
         temperature: Temperature of the softmax, positive.
         key_init: ``"copy"`` (default) or ``"independent"`` (released code), see `MomentumEncoder`.
-        implementation: How the losses read the bank, see `bank_read`; only speed and memory depend on it.
+        implementation: How the losses read the bank, see `losses.bank_read`; only speed and memory depend on it.
 
     Raises:
         TypeError: If `head` has no integer ``out_features``.
