@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from skelcontrast.nn import STGCN, GraphConv, normal_init_
+from skelcontrast.methods import AimCLR
+from skelcontrast.nn import STGCN, GraphConv, ProjectionHead, normal_init_
 from skelcontrast.skeleton import NTU_RGBD_25
 
 
@@ -33,6 +34,22 @@ def test_spread(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> None:
 
 def test_layers_without_bias_or_scale() -> None:
     normal_init_(nn.Sequential(nn.Linear(3, 3, bias=False), nn.BatchNorm1d(3, affine=False), nn.ReLU()))
+
+
+def test_a_whole_model_gets_two_sides_that_are_drawn_each_for_itself() -> None:
+    encoder = STGCN(NTU_RGBD_25, channels=(64, 64), strides=(1, 1))
+    model = AimCLR(encoder, ProjectionHead(64, 64), queue_size=8, preset="official")
+    normal_init_(model)
+    moco = model.moco
+    drawn = 0
+    for query, key in ((moco.query_encoder, moco.key_encoder.module), (moco.query_head, moco.key_head.module)):
+        for (name, one), other in zip(query.named_parameters(), key.parameters(), strict=True):
+            if name.endswith("weight") and one.ndim > 1:
+                drawn += 1
+                assert one.std().item() == pytest.approx(0.02, rel=0.1)
+                assert other.std().item() == pytest.approx(0.02, rel=0.1)
+                assert not torch.equal(one, other)
+    assert drawn == 2 * 2 + 2  # two blocks of two convolutions, and the head
 
 
 def test_generator_decides() -> None:
