@@ -30,7 +30,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         allow_abbrev=False,  # --stream of the other script is not --streams
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="All other arguments: see aimclr_ntu.py --help",
+        epilog="All other arguments: see aimclr_ntu.py --help; --out is runs/crossclr unless given",
     )
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=STREAMS)
     parser.add_argument("--no-context", action="store_true", help="leave the products of similarities out of the loss")

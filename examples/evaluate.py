@@ -230,7 +230,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, a stream each")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="linear", help="default: %(default)s")
-    parser.add_argument("--checkpoint", default="last.pt", help="file in the folder, such as epoch-100.pt")
+    parser.add_argument("--checkpoint", default="last.pt", help="such as epoch-100.pt (default: %(default)s)")
     parser.add_argument("--untrained", action="store_true", help="the encoders as they were before the first step")
     parser.add_argument(
         "--batch-norm",
@@ -244,7 +244,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--device", default=device, help="also of a run that was trained on another (default: %(default)s)"
     )
-    parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 20], help="neighbours, for knn and retrieval")
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 20], help="for knn and retrieval (default: 1 5 20)")
     parser.add_argument("--share", type=float, default=0.1, help="labels used, for semi (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=30, help="for finetune and semi (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=0.02, help="for finetune and semi (default: %(default)s)")

@@ -30,7 +30,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"All other arguments: see aimclr_ntu.py --help, without {', '.join(UNUSED)}",
+        epilog=f"Others: see aimclr_ntu.py --help, without {', '.join(UNUSED)}; --out: runs/supervised unless given",
     )
     refuse(parser, UNUSED, "does nothing in training with labels")
     _, rest = parser.parse_known_args(argv)
