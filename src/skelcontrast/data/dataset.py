@@ -175,7 +175,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
 
     def tensor(self) -> Tensor:
         """Return all sequences as one tensor (N, C, T, V, M), a copy. A memory-mapped file is read for it."""
-        return self.take(torch.arange(len(self)))
+        return self.take(torch.arange(len(self), device="cpu"))
 
     @property
     def nbytes(self) -> int:
@@ -192,7 +192,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         """
         target = torch.device(device)
         check_memory(f"{OWNER}.to", self.nbytes, target)
-        rows = self._source(torch.arange(len(self)))
+        rows = self._source(torch.arange(len(self), device="cpu"))
         whole = torch.empty(self.shape, dtype=self._cut(rows[:1]).dtype, device=target)
         for room, part in zip(whole.split(COPIED_AT_ONCE), rows.split(COPIED_AT_ONCE), strict=True):
             room.copy_(self._cut(part))

@@ -172,24 +172,27 @@ class SkeletonLoader:
         count = len(self.dataset)
         if self.shuffle:
             generator = torch.Generator().manual_seed(_seed(self.seed, epoch, ORDER))
-            order = torch.randperm(count, generator=generator)
+            order = torch.randperm(count, generator=generator, device="cpu")
         else:
-            order = torch.arange(count)
+            order = torch.arange(count, device="cpu")
         return order[self.rank : count - count % self.world_size : self.world_size]
 
     def _read(self, order: Tensor, chunks: tuple[Tensor, ...]) -> Iterator[Tensor]:
         if self.num_workers == 0:
             return self.dataset.batches(order, self.batch_size)
-        return iter(
-            DataLoader(
-                _Chunks(self.dataset, chunks),
-                batch_size=None,
-                num_workers=self.num_workers,
-                pin_memory=self.device.type == "cuda",
-                # Workers draw nothing, but a DataLoader without a generator takes a number from the global one.
-                generator=torch.Generator(),
+        with torch.device(
+            "cpu"
+        ):  # where a DataLoader takes a number from its generator, whatever the default device is
+            return iter(
+                DataLoader(
+                    _Chunks(self.dataset, chunks),
+                    batch_size=None,
+                    num_workers=self.num_workers,
+                    pin_memory=self.device.type == "cuda",
+                    # Workers draw nothing, but a DataLoader without a generator takes a number from the global one.
+                    generator=torch.Generator(),
+                )
             )
-        )
 
     def __repr__(self) -> str:
         return (

@@ -50,7 +50,8 @@ def train_heads(
     H, C, B = len(rates), num_classes, min(schedule.batch_size, N)
     # Drawn on the host, so that a seed means the same on every device.
     generator = torch.Generator().manual_seed(schedule.seed)
-    weight = (torch.randn(C, D, generator=generator) * 0.02).to(x).repeat(H, 1)
+    drawn = torch.randn(C, D, generator=generator, dtype=torch.float32, device="cpu")
+    weight = (drawn * 0.02).to(x).repeat(H, 1)
     bias = x.new_zeros(H * C)
     heads = Heads(weight.view(H, C, D), bias.view(H, C))
     weight_velocity, bias_velocity = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -60,7 +61,7 @@ def train_heads(
     ones, minus_one = x.new_ones(B), x.new_full((B, H, 1), -1.0)
     with torch.no_grad():
         for epoch, factor in enumerate(schedule.factors, start=1):
-            order = torch.randperm(N, generator=generator).to(x.device)
+            order = torch.randperm(N, generator=generator, device="cpu").to(x.device)
             torch.index_select(x, 0, order, out=shuffled)  # once per epoch: batches are then views
             torch.index_select(labels, 0, order, out=targets)
             step = descent * factor

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation.features import check_features, check_labels
 
 
@@ -120,14 +121,14 @@ def _entropy(counts: Tensor) -> float:
 
 def _spread(x: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
     """Return starting centres, each drawn by its squared distance from those before it."""
-    chosen = torch.randint(len(x), (), generator=generator).to(x.device)
+    chosen = torch.randint(len(x), (), generator=generator, device="cpu").to(x.device)
     rows = [chosen]
     nearest = (x - x[chosen]).square().sum(dim=1)
     for _ in range(1, num_clusters):
         # Where every feature lies on a centre, any will do.
         weight = (nearest if nearest.any() else torch.ones_like(nearest)).double().cumsum(0)
         # Drawn on the host, so that a seed means the same on every device.
-        drawn = torch.rand((), generator=generator, dtype=torch.float64).to(x.device) * weight[-1]
+        drawn = torch.rand((), generator=generator, dtype=torch.float64, device="cpu").to(x.device) * weight[-1]
         chosen = torch.searchsorted(weight, drawn, right=True).clamp(max=len(x) - 1)
         rows.append(chosen)
         nearest = torch.minimum(nearest, (x - x[chosen]).square().sum(dim=1))
@@ -138,7 +139,8 @@ def _lloyd(x: Tensor, centres: Tensor, max_iterations: int) -> KMeans:
     """Move the centres into the middle of their features until these stay where they are."""
     clusters = torch.full((len(x),), -1, device=x.device)
     for _ in range(max_iterations):
-        distance = centres.square().sum(dim=1) - 2 * x @ centres.T  # but for the length of x
+        with autocast_off(x.device):
+            distance = centres.square().sum(dim=1) - 2 * x @ centres.T  # but for the length of x
         before, clusters = clusters, distance.argmin(dim=1)
         if torch.equal(before, clusters):
             break

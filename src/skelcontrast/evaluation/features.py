@@ -110,7 +110,7 @@ def extract_features(
             outputs.append(_output(owner, encoder(x), len(x)))
         return torch.cat(outputs).cpu()
 
-    everything = torch.arange(len(classes))
+    everything = torch.arange(len(classes), device="cpu")
     with frozen(owner, encoder):
         if cache is None:
             features = run(everything)
@@ -199,7 +199,7 @@ def check_classes_present(
 
 def _agrees(stored: Tensor, run: Callable[[Tensor], Tensor]) -> bool:
     """Tell whether a few sequences, run again, have the stored features, up to rounding on another device."""
-    rows = torch.linspace(0, len(stored) - 1, min(len(stored), 4)).round().long()
+    rows = torch.linspace(0, len(stored) - 1, min(len(stored), 4), device="cpu").round().long()
     found = run(rows)
     tolerance = 1e-3 * float(stored.abs().max())
     return found.shape[1] == stored.shape[1] and torch.allclose(found, stored[rows], 0, tolerance, equal_nan=True)
@@ -224,8 +224,10 @@ def _unpack(
         _check.fail(owner, "data", "be a SkeletonDataset or a torch.Tensor", type(data).__name__, kind=TypeError)
     if not len(data):
         _check.fail(owner, "data", "hold at least one sequence", "none")
-    classes = check_labels(owner, "labels", torch.as_tensor(labels), rows=len(data), why="to match `data`")
-    return read, classes.to("cpu", torch.int64), layout
+    classes = check_labels(
+        owner, "labels", torch.as_tensor(labels, device="cpu"), rows=len(data), why="to match `data`"
+    )
+    return read, classes.to(torch.int64), layout
 
 
 def _device(owner: str, encoder: nn.Module, device: torch.device | str | None) -> torch.device:

@@ -157,7 +157,7 @@ def _aligned(owner: str, argument: str, streams: Mapping[str, Scores]) -> dict[s
             got = f"{extra[0]!r} besides ({len(extra)} too many)"
             _check.fail(owner, where, f"hold only the samples of the stream {first_name!r}", got)
         _check.same_device(owner, f"{where}.logits", scores.logits, f"{argument}[{first_name!r}]", first.logits.device)
-        order = torch.tensor([rows[sample] for sample in first.names])
+        order = torch.tensor([rows[sample] for sample in first.names], device="cpu")
         aligned[name] = scores.logits[order.to(scores.logits.device)]
         if aligned[name].shape != aligned[first_name].shape:
             must = f"score {aligned[first_name].shape[1]} classes, as the stream {first_name!r} does"

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation.features import check_features, check_labels
 
 
@@ -76,7 +77,8 @@ def uniformity(embeddings: Tensor, *, t: float = 2.0, chunk_size: int = 4096) ->
     sums = []
     for start in range(0, len(points), chunk_size):
         # |x - y|^2 = 2 - 2 x.y between unit vectors; a point's distance to itself is taken out.
-        log_potential = t * (2 * points[start : start + chunk_size] @ points.T - 2)
+        with autocast_off(points.device):
+            log_potential = t * (2 * points[start : start + chunk_size] @ points.T - 2)
         log_potential.diagonal(start).fill_(-torch.inf)
         sums.append(log_potential.flatten().logsumexp(dim=0))
     pairs = len(points) * (len(points) - 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation.features import Features, check_classes_present, check_features, check_labels, check_sets
 
 
@@ -165,7 +166,9 @@ def _nearest(test: Tensor, train: Tensor, k: int, chunk_size: int) -> tuple[Tens
     similarity = test.new_empty(len(test), 0)
     rows = torch.empty(len(test), 0, dtype=torch.long, device=test.device)
     for start in range(0, len(train), chunk_size):
-        near, near_rows = (test @ train[start : start + chunk_size].T).topk(min(k, chunk_size, len(train) - start))
+        with autocast_off(test.device):
+            product = test @ train[start : start + chunk_size].T
+        near, near_rows = product.topk(min(k, chunk_size, len(train) - start))
         similarity, order = torch.cat([similarity, near], dim=1).sort(dim=1, descending=True, stable=True)
         rows = torch.cat([rows, near_rows + start], dim=1).gather(1, order)
         similarity, rows = similarity[:, :k], rows[:, :k]

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation._heads import Schedule, best_heads, train_heads
 from skelcontrast.evaluation._probe import (
     LinearProbeResult,
@@ -115,20 +116,21 @@ def linear_probe(
     data = scaled(train, test, standardize=standardize)
     factors = tuple(gamma ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs))
     schedule = Schedule(factors, batch_size, momentum, seed)
-    rate, epoch, choices = rates[0], epochs, {}
-    if select != "last":
-        watched = _watched(owner, data, select, validation_share, seed)
-        found = best_heads(*watched, num_classes, rates, schedule, every=every)
-        choices = {rate: one.accuracy for rate, one in zip(rates, found, strict=True)}
-        best = max(range(len(rates)), key=lambda head: found[head].accuracy)  # the first of equals
-        rate, epoch, weight, bias = rates[best], found[best].epoch, found[best].weight, found[best].bias
-    if select != "test-best":
-        heads = train_heads(data.x, data.labels, num_classes, [rate], schedule._replace(factors=factors[:epoch]))
-        weight, bias = heads.weight[0], heads.bias[0]
-    if not (weight.isfinite().all() and bias.isfinite().all()):
-        hint, got = "Use standardize=True or a lower rate.", f"weights that are not finite at {rate:g}"
-        _check.fail(owner, "lr", "be low enough for these features", got, hint=hint, kind=RuntimeError)
-    return result(data, weight, bias, setting=rate, epoch=epoch, choices=choices)
+    with autocast_off(data.x.device):
+        rate, epoch, choices = rates[0], epochs, {}
+        if select != "last":
+            watched = _watched(owner, data, select, validation_share, seed)
+            found = best_heads(*watched, num_classes, rates, schedule, every=every)
+            choices = {rate: one.accuracy for rate, one in zip(rates, found, strict=True)}
+            best = max(range(len(rates)), key=lambda head: found[head].accuracy)  # the first of equals
+            rate, epoch, weight, bias = rates[best], found[best].epoch, found[best].weight, found[best].bias
+        if select != "test-best":
+            heads = train_heads(data.x, data.labels, num_classes, [rate], schedule._replace(factors=factors[:epoch]))
+            weight, bias = heads.weight[0], heads.bias[0]
+        if not (weight.isfinite().all() and bias.isfinite().all()):
+            hint, got = "Use standardize=True or a lower rate.", f"weights that are not finite at {rate:g}"
+            _check.fail(owner, "lr", "be low enough for these features", got, hint=hint, kind=RuntimeError)
+        return result(data, weight, bias, setting=rate, epoch=epoch, choices=choices)
 
 
 def _watched(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation._probe import (
     LinearProbeResult,
     checked_classes,
@@ -80,17 +81,18 @@ def logistic_probe(
     _check.integer(owner, "max_iterations", max_iterations, 1)
     data = scaled(train, test, standardize=standardize)
 
-    penalty, choices = penalties[0], {}
-    if len(penalties) > 1:
-        kept, out = validation_rows(owner, data.labels, validation_share, seed=seed)
-        x, labels = data.x[kept], data.labels[kept]
-        for one in penalties:
-            fit = _fit(owner, x, labels, num_classes, one, tolerance, max_iterations)
-            predictions = torch.addmm(fit.bias, data.x[out], fit.weight.T).argmax(dim=1)
-            choices[one] = float((predictions == data.labels[out]).double().mean())
-        penalty = max(choices, key=choices.__getitem__)  # the first of equals
-    fit = _fit(owner, data.x, data.labels, num_classes, penalty, tolerance, max_iterations)
-    return result(data, fit.weight, fit.bias, setting=penalty, epoch=fit.iterations, choices=choices)
+    with autocast_off(data.x.device):
+        penalty, choices = penalties[0], {}
+        if len(penalties) > 1:
+            kept, out = validation_rows(owner, data.labels, validation_share, seed=seed)
+            x, labels = data.x[kept], data.labels[kept]
+            for one in penalties:
+                fit = _fit(owner, x, labels, num_classes, one, tolerance, max_iterations)
+                predictions = torch.addmm(fit.bias, data.x[out], fit.weight.T).argmax(dim=1)
+                choices[one] = float((predictions == data.labels[out]).double().mean())
+            penalty = max(choices, key=choices.__getitem__)  # the first of equals
+        fit = _fit(owner, data.x, data.labels, num_classes, penalty, tolerance, max_iterations)
+        return result(data, fit.weight, fit.bias, setting=penalty, epoch=fit.iterations, choices=choices)
 
 
 class _Fit(NamedTuple):

@@ -170,9 +170,10 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, resamples: i
     _check.integer(owner, "resamples", resamples, 1)
     generator, together = torch.Generator().manual_seed(seed), max(1, DRAWN_TOGETHER // len(x))
     sizes = [min(together, resamples - start) for start in range(0, resamples, together)]
-    means = torch.cat([x[torch.randint(len(x), (size, len(x)), generator=generator)].mean(dim=1) for size in sizes])
+    drawn = (torch.randint(len(x), (size, len(x)), generator=generator, device="cpu") for size in sizes)
+    means = torch.cat([x[rows].mean(dim=1) for rows in drawn])
     tail = (1 - confidence) / 2
-    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    low, high = torch.quantile(means, means.new_tensor([tail, 1 - tail])).tolist()
     return Interval(float(x.mean()), low, high)
 
 

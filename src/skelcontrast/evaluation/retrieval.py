@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation.features import Features, check_classes_present, check_sets
 
 
@@ -68,7 +69,9 @@ def retrieval(
     precisions: list[Tensor] = []
     firsts: list[Tensor] = []
     for x, labels in zip(asked.split(chunk_size), queries.labels.split(chunk_size), strict=True):
-        order = (x @ stored.T).argsort(dim=1, descending=True, stable=True)
+        with autocast_off(x.device):
+            similarity = x @ stored.T
+        order = similarity.argsort(dim=1, descending=True, stable=True)
         hit = gallery.labels[order] == labels[:, None]
         precision = hit.cumsum(dim=1) / rank
         precisions.append((precision * hit).sum(dim=1, dtype=torch.float64) / hit.sum(dim=1))

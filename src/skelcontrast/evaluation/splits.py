@@ -41,7 +41,7 @@ def semi_supervised_indices(labels: Sequence[int] | Tensor, share: float, *, see
         tensor([0, 1, 5, 6])
     """
     owner = "semi_supervised_indices"
-    classes = torch.as_tensor(labels)
+    classes = torch.as_tensor(labels, device="cpu")
     if not classes.numel():
         _check.fail(owner, "labels", "hold at least one label", "none")
     _check.shape(owner, "labels", classes, "N")
@@ -57,13 +57,13 @@ def semi_supervised_indices(labels: Sequence[int] | Tensor, share: float, *, see
     for label, positions in members.items():
         order = _order(seed, label, len(positions))
         chosen += [positions[place] for place in order[: max(1, round(share * len(positions)))]]
-    return torch.tensor(sorted(chosen))
+    return torch.tensor(sorted(chosen), device="cpu")
 
 
 def held_out(labels: Tensor, share: float, *, seed: int) -> tuple[Tensor, Tensor]:
     """Return the positions (kept, held out) of a class-balanced split; each class keeps at least one sample."""
     kept = semi_supervised_indices(labels, 1 - share, seed=seed)
-    out = torch.ones(len(labels), dtype=torch.bool)
+    out = torch.ones(len(labels), dtype=torch.bool, device="cpu")
     out[kept] = False
     return kept, out.nonzero().flatten()
 

@@ -72,7 +72,7 @@ def _side_by_side(x: Tensor, present: Tensor) -> Tensor:
     bodies = present.any(dim=0).flatten().nonzero().flatten().tolist()
     widths = x[0].amax(dim=1) - x[0].amin(dim=1)  # (T, M)
     step = 1.5 * widths[present[:, 0]].median()
-    offsets = torch.zeros(len(x), 1, 1, x.shape[-1])
+    offsets = x.new_zeros(len(x), 1, 1, x.shape[-1])
     for place, body in enumerate(bodies):
         offsets[0, ..., body] = (place - (len(bodies) - 1) / 2) * step
     return x + offsets
