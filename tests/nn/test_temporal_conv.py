@@ -286,3 +286,13 @@ def test_errors_of_the_module() -> None:
 def test_errors_of_the_constructor(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"TemporalConv: {message}")):
         TemporalConv(3, 5, **options)
+
+
+def test_spectral_where_tensors_have_no_values() -> None:
+    """What estimates memory or plans a computation runs it so; what is kept between calls must not be of that kind."""
+    x, weight, bias = (value.detach() for value in draw(1, 3, 4, 11, 2, 5))
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        planned = temporal_conv(*map(fake.from_tensor, (x, weight, bias)), implementation="spectral")
+        assert planned.shape == (1, 4, 11, 2)
+    found = temporal_conv(x, weight, bias, implementation="spectral")
+    assert torch.allclose(found, temporal_conv(x, weight, bias, implementation="direct"))

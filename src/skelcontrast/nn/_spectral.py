@@ -9,12 +9,13 @@ of three real ones. With the sums that this takes folded in, all of it is three 
 R is about 1.5 (T + L // 2), where direct convolution takes T L products: 25 instead of 117 for 13 frames and 9 taps.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from skelcontrast._shared import shared
 
 SCRATCH_BYTES = 16 * 1024 * 1024
 """What a chunk's transformed features may take: as much as the third-level cache holds."""
@@ -35,15 +36,17 @@ def spectral_products(frames: int, taps: int) -> int:
     return purely_real + 3 * (period // 2 + 1 - purely_real)
 
 
-@functools.lru_cache(maxsize=32)
+@shared
 def spectral_basis(frames: int, taps: int) -> SpectralBasis:
     """Return the matrices in float64."""
     period = frames + taps // 2
-    frequency = torch.arange(period // 2 + 1, dtype=torch.float64)
-    real = (2 * frequency) % period == 0
+    frequency = torch.arange(period // 2 + 1, dtype=torch.float64, device="cpu")
+    # As lists, because a mask could not be followed where tensors have no values.
+    real, paired = [0] if period % 2 else [0, period // 2], [*range(1, (period + 1) // 2)]
 
     def waves(first: int, count: int) -> tuple[Tensor, Tensor]:
-        angle = 2 * math.pi / period * frequency[:, None] * torch.arange(first, first + count, dtype=torch.float64)
+        place = torch.arange(first, first + count, dtype=torch.float64, device="cpu")
+        angle = 2 * math.pi / period * frequency[:, None] * place
         return angle.cos(), angle.sin()
 
     # (a + ib)(c + id) by three products: m1 = c(a + b), m2 = a(d - c), m3 = b(c + d); real m1 - m3, imaginary m1 + m2.
@@ -51,12 +54,12 @@ def spectral_basis(frames: int, taps: int) -> SpectralBasis:
     b = -b
     c, d = waves(-(taps // 2), taps)
     cosine, sine = waves(0, frames)
-    share = (2 - real.double())[:, None] / period  # what is not real stands for its conjugate too
-    cosine, sine = cosine * share, sine * share
+    share = frequency.new_tensor([1 if f in real else 2 for f in range(len(frequency))])[:, None] / period
+    cosine, sine = cosine * share, sine * share  # what is not real stands for its conjugate too
     return SpectralBasis(
-        torch.cat([a[real], (a + b)[~real], a[~real], b[~real]]),
-        torch.cat([c[real], c[~real], (d - c)[~real], (c + d)[~real]]),
-        torch.cat([cosine[real], (cosine - sine)[~real], -sine[~real], -cosine[~real]]).t(),
+        torch.cat([a[real], (a + b)[paired], a[paired], b[paired]]),
+        torch.cat([c[real], c[paired], (d - c)[paired], (c + d)[paired]]),
+        torch.cat([cosine[real], (cosine - sine)[paired], -sine[paired], -cosine[paired]]).t(),
     )
 
 
