@@ -92,3 +92,14 @@ def test_code_that_needs_the_data_sets_runs_on_generated_ones(tmp_path: Path, mo
     assert len(names["some"]) < len(poses["annotations"])
     assert names["x"].shape == (3, 20, 25, 2)
     assert run(ROOT / "docs" / "api" / "methods.md", tmp_path, left_out=True)["features"][0].features.shape == (16, 8)
+
+
+def test_a_source_distribution_holds_what_is_spoken_of() -> None:
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = settings.partition("[tool.hatch.build.targets.sdist]\n")[2].partition("\n]\n")[0]
+    included = set(re.findall(r'"([^"]+)"', table))
+    pages = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "install.md")
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    named = {path.name for path in ROOT.iterdir() if path.is_file() and path.name in text}
+    assert {"constraints.txt", "constraints-oldest.txt"} <= named
+    assert (named | {"Makefile", ".ci"}) - included == {"pyproject.toml"}  # which is there in any case
