@@ -190,7 +190,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args.protocol = args.protocol or in_folder
     if args.benchmark is None:
         report = None if args.data is None else args.data / "report.json"
-        args.benchmark = json.loads(report.read_text())["dataset"] if report and report.exists() else args.dataset
+        known = report is not None and report.exists()
+        args.benchmark = json.loads(report.read_text(encoding="utf-8"))["dataset"] if report and known else args.dataset
     return args
 
 

@@ -1,13 +1,15 @@
 """Tables and figures: planned from the paper, run end to end on generated data of its data sets' shapes."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.examples.conftest import LoadExample
+from tests.examples.conftest import EXAMPLES, LoadExample
 from tests.examples.test_from_raw import SETS
 
 from skelcontrast.data.__main__ import main as data_command
@@ -140,6 +142,16 @@ def test_the_label_says_the_split_that_is_used(
     assert f"\n{label}. Budget: 2 epochs" in text
     known = "In brackets: the paper's number, where it has one."
     assert f"One seed. {known if 'ntu60' in label else 'The paper has no numbers for this data set.'}\n" in text
+
+
+def test_the_data_set_is_known_whatever_the_language_of_the_machine(tmp_path: Path) -> None:
+    report = {"dataset": "pku1", "class_names": ["欠伸"]}
+    (tmp_path / "report.json").write_text(json.dumps(report, ensure_ascii=False), encoding="utf-8")
+    code = "import reproduce, sys; print(reproduce.parse(sys.argv[1:]).benchmark)"
+    command = [sys.executable, "-c", code, "--table", "2", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=EXAMPLES)
+    assert (done.stdout, done.stderr) == ("pku1\n", "")
 
 
 def test_runs_of_other_settings_are_not_rendered(

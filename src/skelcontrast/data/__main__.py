@@ -7,6 +7,7 @@ python -m skelcontrast.data inspect OUT --pictures PICTURES
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import get_args
 
@@ -128,4 +129,6 @@ def _inspect(args: argparse.Namespace) -> list[str]:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file in an old encoding may lack letters of a path
     sys.exit(main())

@@ -1,5 +1,8 @@
 """The command: raw folders to prepared ones and what is in them, and errors of one line."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,15 @@ def test_control_c_is_no_traceback(
     assert capsys.readouterr().err == "\ninterrupted; the same command goes on where it was\n"
     assert main(["inspect", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+def test_letters_that_the_output_has_not_are_no_traceback(ntu_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "骨"
+    command = [sys.executable, "-m", "skelcontrast.data", "prepare", "ntu60", str(ntu_folder), str(out), "--quiet"]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "cp1252"}  # a file that Windows writes to
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, encoding="cp1252")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == rf"written: {tmp_path}{os.sep}\u9aa8"
 
 
 @pytest.mark.parametrize("command", [["--help"], ["prepare", "--help"], ["inspect", "--help"]])
