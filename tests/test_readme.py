@@ -13,7 +13,7 @@ import torch
 from skelcontrast.data import SyntheticActions, prepare
 from skelcontrast.skeleton import COCO_17
 from tests.reference.ntu_files import make_ntu_folder
-from tests.reference.official import official_state
+from tests.reference.official import crossclr_state, official_state
 from tests.reference.raw_files import make_annotations, make_nw_ucla_folder, make_pku_folder, make_utd_mhad_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ def test_blocks_are_found_and_left_out_by_comment() -> None:
 
 
 def write_official(folder: Path) -> None:
-    """Write a folder as the released code prepares it, and a small checkpoint of it."""
+    """Write a folder as the released code prepares it, and small checkpoints of it."""
     clips = SyntheticActions(subjects=1, repetitions=1, camera_yaw_degrees=(0.0,))
     (folder / "NTU60_frame50" / "xsub").mkdir(parents=True)
     for part in ("train", "val"):
@@ -67,6 +67,7 @@ def write_official(folder: Path) -> None:
         np.save(f"{start}_position.npy", clips.tensor().numpy())
         Path(f"{start}_label.pkl").write_bytes(pickle.dumps((list(clips.names), clips.labels.tolist())))
     torch.save(official_state(), folder / "aimclr_joint.pt")
+    torch.save(crossclr_state(), folder / "crossclr_3views.pt")
 
 
 def test_code_that_needs_the_data_sets_runs_on_generated_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Released checkpoints: the authors' numbers, and a plain forward from their keys."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -7,10 +8,10 @@ from typing import Any, Literal
 import pytest
 import torch
 from tests.reference import nn as reference
-from tests.reference.official import CHANNELS, STRIDES, WIDTH, official_state
+from tests.reference.official import CHANNELS, STRIDES, WIDTH, crossclr_state, official_state
 from torch.nn import functional as F
 
-from skelcontrast.methods import AimCLR, SkeletonCLR, load_official
+from skelcontrast.methods import AimCLR, SkeletonCLR, load_official, load_official_encoder
 from skelcontrast.nn import STGCN, normal_init_
 from skelcontrast.skeleton import KINECT_V1_20, NTU_RGBD_25, OPENPOSE_18, SkeletonLayout
 
@@ -158,3 +159,39 @@ def test_prefix_of_a_wrapped_model_and_the_old_file_format(tmp_path: Path) -> No
     ):
         found = load_official(str(saved(tmp_path, content, **options))).state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_encoder_alone_is_that_of_the_whole_model(shared_path: SharedPath) -> None:
+    path = shared_path("golden/official_aimclr.pt")
+    expected, found = load_official(path).encoder, load_official_encoder(path)
+    assert repr(found) == repr(expected)
+    assert found.training
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [f"encoder_{side}{stream}" for side in "qk" for stream in ("", "_motion", "_bone")])
+def test_each_encoder_of_crossclr(tmp_path: Path, name: str) -> None:
+    state = crossclr_state()
+    encoder = load_official_encoder(saved(tmp_path, state), name=name).double().eval()
+    x = torch.randn(2, 3, 7, 25, 1, dtype=torch.float64)
+    expected = reference.stgcn_feature_map(
+        reference.array(x),
+        reference.batch_norm(state, f"{name}.data_bn"),
+        reference.official_blocks(state, name, len(CHANNELS)),
+        reference.array(state[f"{name}.A"]),
+        STRIDES,
+    )
+    torch.testing.assert_close(encoder(x), torch.from_numpy(expected.mean((2, 3))), rtol=1e-8, atol=1e-8)
+
+
+def test_encoder_of_linear_evaluation(tmp_path: Path) -> None:
+    state = official_state()
+    inside = {name: value for name, value in state.items() if re.match(r"encoder_q\.(?!fc)", name)}
+    head = {"encoder_q.fc.weight": torch.randn(60, 8), "encoder_q.fc.bias": torch.randn(60)}
+    encoder = load_official_encoder(
+        saved(tmp_path, {f"module.{name}": value for name, value in (inside | head).items()})
+    )
+    expected = load_official(saved(tmp_path, state)).encoder.state_dict()
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference.official import official_state
+from tests.reference.official import crossclr_state, official_state
 
-from skelcontrast.methods import load_official
+from skelcontrast.methods import load_official, load_official_encoder
 
 
 def saved(folder: Path, content: object, **options: Any) -> Path:
@@ -223,7 +223,8 @@ def test_linear_evaluation_checkpoint_is_told_apart(tmp_path: Path) -> None:
     state = official_state()
     path = saved(tmp_path, {name: value for name, value in state.items() if re.match(r"encoder_q\.(?!fc)", name)})
     names = "encoder_q.fc.0.weight, encoder_q.fc.2.weight, queue"
-    message = f"load_official: `path` must hold a pre-training state dict, got {path} with missing: {names}."
+    hint = "Of other released files, `load_official_encoder` reads encoders."
+    message = f"load_official: `path` must hold a pre-training state dict, got {path} with missing: {names}. {hint}"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_official(path)
 
@@ -234,3 +235,54 @@ def test_no_file_and_no_method(tmp_path: Path) -> None:
     message = "load_official: `method` must be one of 'aimclr', 'skeletonclr', got 'moco'."
     with pytest.raises(ValueError, match=re.escape(message)):
         load_official(tmp_path, method="moco")  # type: ignore[call-overload]  # the error is what is tested
+
+
+def test_whole_model_of_crossclr_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = saved(tmp_path, crossclr_state())
+    message = r"left over: encoder_k_bone\.A, .* Of other released files, `load_official_encoder` reads encoders\.$"
+    with pytest.raises(ValueError, match=message):
+        load_official(path)
+
+
+def test_encoder_that_the_file_has_not(tmp_path: Path) -> None:
+    path = saved(tmp_path, official_state())
+    where = f"where {path} has 'encoder_k', 'encoder_q'."
+    message = f"load_official_encoder: `name` must be an encoder of the file, got 'encoder_q_bone', {where}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_official_encoder(path, name="encoder_q_bone")
+    path = saved(tmp_path, {"weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=re.escape(f"got 'encoder_q', where {path} has none.")):
+        load_official_encoder(path)
+
+
+def test_what_is_wrong_with_one_encoder_is_named_and_others_do_not_matter(tmp_path: Path) -> None:
+    name, must = "encoder_q_motion", "load_official_encoder: `path` must hold"
+    state = crossclr_state()
+    state[f"{name}.extra"] = state[f"{name}.edge_importance.0"]
+    del state[f"{name}.edge_importance.0"]
+    path = saved(tmp_path, state)
+    load_official_encoder(path)
+    got = f"{path} with missing: {name}.edge_importance.0; left over: {name}.extra."
+    with pytest.raises(
+        ValueError, match=f"^{re.escape(f'{must} the keys of the model that it describes, got {got}')}$"
+    ):
+        load_official_encoder(path, name=name)
+    state = crossclr_state()
+    del state[f"{name}.A"]
+    path = saved(tmp_path, state)
+    with pytest.raises(
+        ValueError, match=f"^{re.escape(f'{must} a whole encoder, got {path} with missing: {name}.A.')}$"
+    ):
+        load_official_encoder(path, name=name)
+    for key, value, what in (
+        (f"{name}.A", 0.5, "the spatial graph"),
+        (f"{name}.data_bn.bias", torch.nan, "finite numbers"),
+    ):
+        state = crossclr_state()
+        state[key].fill_(value)
+        path = saved(tmp_path, state)
+        with pytest.raises(
+            ValueError, match=rf"^{re.escape(f'{must} {what}')}.* {re.escape(key)} of {re.escape(str(path))}\.$"
+        ):
+            load_official_encoder(path, name=name)
+        load_official_encoder(path)

@@ -45,3 +45,20 @@ def official_state(layout: SkeletonLayout = NTU_RGBD_25, coordinates: int = 3) -
         state[f"{side}.fc.0.weight"], state[f"{side}.fc.0.bias"] = torch.randn(7, fan_in), torch.randn(7)
         state[f"{side}.fc.2.weight"], state[f"{side}.fc.2.bias"] = torch.randn(WIDTH, 7), torch.randn(WIDTH)
     return state
+
+
+def crossclr_state() -> State:
+    """Make one of three streams, whose motion and bone heads wrap the joint stream's head."""
+    state = official_state()
+    for stream in ("motion", "bone"):
+        for name, value in official_state().items():
+            if not name.startswith("queue") and ".fc." not in name:
+                side, _, part = name.partition(".")
+                state[f"{side}_{stream}.{part}"] = value
+            elif name in ("queue", "queue_ptr"):
+                state[f"{name}_{stream}"] = value
+        for side in ("encoder_q", "encoder_k"):
+            head = {f"2.{part}": state[f"{side}.fc.{part}"] for part in ("0.weight", "0.bias", "2.weight", "2.bias")}
+            state |= {f"{side}_{stream}.fc.{part}": value for part, value in head.items()}
+            state[f"{side}_{stream}.fc.0.weight"], state[f"{side}_{stream}.fc.0.bias"] = torch.eye(8), torch.zeros(8)
+    return state

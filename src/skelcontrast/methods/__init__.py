@@ -2,7 +2,7 @@
 
 from skelcontrast.methods.aimclr import AimCLR, AimCLRLoss, AimCLRViews, FeatureMapEncoder
 from skelcontrast.methods.crossclr import CrosSCLR, CrosSCLRLoss, CrosSCLRViews
-from skelcontrast.methods.official import load_official
+from skelcontrast.methods.official import load_official, load_official_encoder
 from skelcontrast.methods.skeletonclr import SkeletonCLR, SkeletonCLRLoss, SkeletonCLRViews
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "SkeletonCLRLoss",
     "SkeletonCLRViews",
     "load_official",
+    "load_official_encoder",
 ]

@@ -1,14 +1,14 @@
-"""Reader for the authors' released checkpoints."""
+"""Readers for the authors' released checkpoints."""
 
 import pickle
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, NamedTuple, NoReturn, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skelcontrast import _check
 from skelcontrast.methods.aimclr import AimCLR
@@ -17,7 +17,6 @@ from skelcontrast.nn import STGCN, ProjectionHead
 from skelcontrast.skeleton import KINECT_V1_20, NTU_RGBD_25, OPENPOSE_18, SkeletonLayout
 
 _LAYOUTS: dict[int, SkeletonLayout] = {layout.num_joints: layout for layout in (NTU_RGBD_25, KINECT_V1_20, OPENPOSE_18)}
-_SIDES = ("encoder_q", "encoder_k")
 # What torch's reader raises, as it comes, on bytes that are none of its files or not all of one.
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -66,88 +65,174 @@ def load_official(path: str | Path, *, method: Literal["aimclr", "skeletonclr"] 
         FileNotFoundError: [Errno 2] No such file or directory: 'no_such_file.pt'
     """
     _check.choice("load_official", "method", method, ("aimclr", "skeletonclr"))
-    official = _read(Path(path))
-    encoder, head, queue_size = _build(path, official)
+    file = _read("load_official", path)._replace(
+        hint="Of other released files, `load_official_encoder` reads encoders."
+    )
+    _need(
+        file,
+        "a pre-training state dict",
+        [*_needed(file, "encoder_q"), "encoder_q.fc.0.weight", "encoder_q.fc.2.weight", "queue"],
+    )
+    encoder = _build(file, "encoder_q")
+    hidden, out = file.sizes("encoder_q.fc.0.weight", "H D")[0], file.sizes("encoder_q.fc.2.weight", "D H")[0]
+    head = ProjectionHead(encoder.out_features, out, hidden_features=hidden)
+    queue_size = file.sizes("queue", "D K")[1]
     model = (
         AimCLR(encoder, head, queue_size=queue_size, preset="official")
         if method == "aimclr"
         else SkeletonCLR(encoder, head, queue_size=queue_size, key_init="independent")
     )
-    state = model.state_dict()
-    names = {ours: _official_name(ours) for ours in state if ours != "bank.enqueued"}
-    graph = encoder.get_submodule("blocks.0.gcn").get_buffer("adjacency")
-    shapes = {theirs: _official_shape(theirs, state[ours]) for ours, theirs in names.items()}
-    _compare(path, official, {**shapes, **{f"{side}.A": tuple(graph.shape) for side in _SIDES}})
-    _check_values(path, official, graph, encoder.layout.name, queue_size)
-    for ours, theirs in names.items():
-        value = official[theirs]
-        if theirs == "queue":
-            value = value.T  # the released queue keeps a key per column
-        state[ours] = value.reshape(state[ours].shape)
-    state["bank.enqueued"] = torch.tensor(queue_size)
-    model.load_state_dict(state)
+    names = {ours: _official_name(ours) for ours in model.state_dict() if ours != "bank.enqueued"}
+    _fill(file, model, names, encoder, ("encoder_q", "encoder_k"))
+    _check.integer(file.owner, "queue_ptr", int(model.bank.pointer), 0, queue_size - 1)
+    model.bank.enqueued.fill_(queue_size)
     return model
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    with path.open("rb") as file:
+def load_official_encoder(path: str | Path, *, name: str = "encoder_q") -> STGCN:
+    """Build one encoder from a state dict of the released AimCLR, SkeletonCLR or CrosSCLR code.
+
+    From pre-training, linear evaluation or finetuning; what else the file holds (heads, queues, other encoders) is
+    left alone. The encoder computes as the released code does: absent bodies are averaged in.
+
+    Args:
+        path: File with the state dict; read with ``weights_only=True``. A ``module.`` prefix is accepted.
+        name: Which one, by its name in the released model: ``"encoder_q"``, the query side; ``"encoder_k"``, the key
+            side. In CrosSCLR these are of the joint stream, and ``"encoder_q_motion"``, ``"encoder_q_bone"`` of the
+            others.
+
+    Returns:
+        The encoder, in training mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, wants to import something, is no state dict, has no such encoder or that of
+            another skeleton, or a key of it is missing, left over, of another shape or not finite. All such keys are
+            named.
+
+    References:
+        Key names: repositories Levigty/AimCLR and LinguoLi/CrosSCLR, ``net/crossclr_3views.py`` and ``net/st_gcn.py``.
+
+    Example:
+        >>> load_official_encoder("no_such_file.pt", name="encoder_q_bone")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: [Errno 2] No such file or directory: 'no_such_file.pt'
+    """
+    file = _read("load_official_encoder", path)
+    names = sorted({match[1] for key in file.tensors if (match := re.match(r"(\w+)\.st_gcn_networks\.", key))})
+    if name not in names:
+        got = f"{name!r}, where {path} has {', '.join(map(repr, names)) or 'none'}"
+        _check.fail(file.owner, "name", "be an encoder of the file", got)
+    own = {key: value for key, value in file.tensors.items() if re.match(rf"{re.escape(name)}\.(?!fc\.)", key)}
+    file = file._replace(tensors=own)
+    _need(file, "a whole encoder", _needed(file, name))
+    encoder = _build(file, name)
+    _fill(file, encoder, {ours: f"{name}.{_official_part(ours)}" for ours in encoder.state_dict()}, encoder, (name,))
+    return encoder
+
+
+class _File(NamedTuple):
+    """What a file holds, and what errors name."""
+
+    owner: str
+    path: str | Path
+    tensors: Mapping[str, Tensor]
+    hint: str = ""
+
+    def fail(self, must: str, got: str, *, hint: str = "") -> NoReturn:
+        _check.fail(self.owner, "path", must, got, hint=hint)
+
+    def sizes(self, key: str, axes: str) -> torch.Size:
+        return _check.shape(self.owner, key, self.tensors[key], axes, why=f"in {self.path}").shape
+
+
+def _read(owner: str, path: str | Path) -> _File:
+    file = _File(owner, path, {})
+    with Path(path).open("rb") as opened:
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(opened, map_location="cpu", weights_only=True)
         except _UNREADABLE as error:
             wanted = re.search(r"GLOBAL (\S+)", str(error))
             got = f"which asks for {wanted[1]}" if wanted else f"which torch cannot read ({type(error).__name__})"
             hint = "Loading it could run any code." if wanted else "Is it damaged, or something else?"
-            _check.fail("load_official", "path", "be a whole file of tensors", f"{path}, {got}", hint=hint)
+            file.fail("be a whole file of tensors", f"{path}, {got}", hint=hint)
     if not isinstance(content, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
-        _check.fail("load_official", "path", "hold a state dict of tensors", f"{type(content).__name__} in {path}")
-    return {re.sub(r"^module\.", "", key): value for key, value in content.items()}
+        file.fail("hold a state dict of tensors", f"{type(content).__name__} in {path}")
+    return file._replace(tensors={re.sub(r"^module\.", "", key): value for key, value in content.items()})
 
 
-def _build(path: str | Path, official: Mapping[str, Tensor]) -> tuple[STGCN, ProjectionHead, int]:
-    """Read the sizes that the shapes in the file imply."""
-    numbered = {match[1] for key in official if (match := re.match(r"encoder_q\.st_gcn_networks\.(\d+)\.", key))}
-    blocks = range(max(len(numbered), 1))
-    needed = (
-        "encoder_q.A",
-        "encoder_q.data_bn.weight",
-        *(f"encoder_q.st_gcn_networks.{i}.tcn.2.weight" for i in blocks),
-        "encoder_q.fc.0.weight",
-        "encoder_q.fc.2.weight",
-        "queue",
-    )
-    missing = [key for key in needed if key not in official]
+def _needed(file: _File, name: str) -> list[str]:
+    """Return the keys of an encoder that sizes are read from."""
+    return [
+        f"{name}.A",
+        f"{name}.data_bn.weight",
+        *(f"{name}.st_gcn_networks.{i}.tcn.2.weight" for i in _blocks(file, name)),
+    ]
+
+
+def _blocks(file: _File, name: str) -> range:
+    """Return the numbers of the blocks that an encoder seems to have."""
+    pattern = re.compile(rf"{re.escape(name)}\.st_gcn_networks\.(\d+)\.")
+    return range(max(len({match[1] for key in file.tensors if (match := pattern.match(key))}), 1))
+
+
+def _need(file: _File, what: str, keys: Sequence[str]) -> None:
+    missing = [key for key in keys if key not in file.tensors]
     if missing:
-        _check.fail(
-            "load_official", "path", "hold a pre-training state dict", f"{path} with missing: {', '.join(missing)}"
-        )
+        file.fail(f"hold {what}", f"{file.path} with missing: {', '.join(missing)}", hint=file.hint)
 
-    def sizes(key: str, axes: str) -> torch.Size:
-        return _check.shape("load_official", key, official[key], axes, why=f"in {path}").shape
 
-    joints = sizes("encoder_q.A", "P V V")[-1]
+def _build(file: _File, name: str) -> STGCN:
+    """Make an encoder of the sizes that the shapes in the file imply."""
+    joints = file.sizes(f"{name}.A", "P V V")[-1]
     if joints not in _LAYOUTS:
-        _check.fail("load_official", "path", f"have {sorted(_LAYOUTS)} joints", f"{joints} in {path}")
-    channels = [sizes(f"encoder_q.st_gcn_networks.{i}.tcn.2.weight", "C C T 1")[0] for i in blocks]
+        file.fail(f"have {sorted(_LAYOUTS)} joints", f"{joints} in {file.path}")
+    blocks = _blocks(file, name)
+    channels = [file.sizes(f"{name}.st_gcn_networks.{i}.tcn.2.weight", "C C T 1")[0] for i in blocks]
     # The released network halves the frame rate where it doubles the width for the first and second time.
     strides = [2 if i in (4, 7) else 1 for i in blocks]
-    coordinates = max(sizes("encoder_q.data_bn.weight", "V*C")[0] // joints, 1)
-    encoder = STGCN(_LAYOUTS[joints], in_channels=coordinates, channels=channels, strides=strides, bodies="all")
-    hidden, out = sizes("encoder_q.fc.0.weight", "H D")[0], sizes("encoder_q.fc.2.weight", "D H")[0]
-    return encoder, ProjectionHead(channels[-1], out, hidden_features=hidden), sizes("queue", "D K")[1]
+    coordinates = max(file.sizes(f"{name}.data_bn.weight", "V*C")[0] // joints, 1)
+    return STGCN(_LAYOUTS[joints], in_channels=coordinates, channels=channels, strides=strides, bodies="all")
+
+
+def _fill(file: _File, model: nn.Module, names: Mapping[str, str], encoder: STGCN, sides: Sequence[str]) -> None:
+    """Load a model, whose encoders are like `encoder`, from a file that holds the official `names` and no others."""
+    state = model.state_dict()
+    graph = encoder.get_submodule("blocks.0.gcn").get_buffer("adjacency")
+    shapes = {theirs: _official_shape(theirs, state[ours]) for ours, theirs in names.items()}
+    _compare(file, {**shapes, **{f"{side}.A": tuple(graph.shape) for side in sides}})
+    strange = sorted(key for key, value in file.tensors.items() if not value.isfinite().all())
+    if strange:
+        file.fail("hold finite numbers", f"NaN or infinity in {', '.join(strange)} of {file.path}")
+    for side in sides:
+        if not torch.allclose(file.tensors[f"{side}.A"].float(), graph, atol=1e-6):
+            must = f"hold the spatial graph of layout {encoder.layout.name!r}"
+            file.fail(must, f"another in {side}.A of {file.path}")
+    for ours, theirs in names.items():
+        value = file.tensors[theirs]
+        if theirs == "queue":
+            value = value.T  # the released queue keeps a key per column
+        state[ours] = value.reshape(state[ours].shape)
+    model.load_state_dict(state)
 
 
 def _official_name(ours: str) -> str:
     if ours.startswith("bank."):
         return {"bank.keys": "queue", "bank.pointer": "queue_ptr"}[ours]
-    name = ours.removeprefix("moco.")
-    for side, theirs in (("query", "encoder_q"), ("key", "encoder_k")):
-        name = re.sub(rf"^{side}_encoder\.(module\.)?", f"{theirs}.", name)
-        name = re.sub(rf"^{side}_head\.(module\.)?layers\.", f"{theirs}.fc.", name)
-    name = re.sub(r"\.blocks\.(\d+)\.gcn\.edge_importance$", r".edge_importance.\1", name)
-    name = re.sub(r"\.blocks\.(\d+)\.gcn\.(weight|bias)$", r".blocks.\1.gcn.conv.\2", name)
-    return name.replace(".blocks.", ".st_gcn_networks.")
+    _, module, part = ours.split(".", 2)
+    side, kind = module.split("_")
+    part, name = part.removeprefix("module."), {"query": "encoder_q", "key": "encoder_k"}[side]
+    return f"{name}.{_official_part(part)}" if kind == "encoder" else f"{name}.fc.{part.removeprefix('layers.')}"
+
+
+def _official_part(ours: str) -> str:
+    """Return the released name of an encoder's parameter or buffer."""
+    name = re.sub(r"^blocks\.(\d+)\.gcn\.edge_importance$", r"edge_importance.\1", ours)
+    name = re.sub(r"\.gcn\.(weight|bias)$", r".gcn.conv.\1", name)
+    return re.sub(r"^blocks\.", "st_gcn_networks.", name)
 
 
 def _official_shape(name: str, ours: Tensor) -> tuple[int, ...]:
@@ -163,13 +248,13 @@ def _official_shape(name: str, ours: Tensor) -> tuple[int, ...]:
     return tuple(ours.shape)
 
 
-def _compare(path: str | Path, official: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    missing = sorted(wanted.keys() - official.keys())
-    left_over = sorted(official.keys() - wanted.keys())
+def _compare(file: _File, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    missing = sorted(wanted.keys() - file.tensors.keys())
+    left_over = sorted(file.tensors.keys() - wanted.keys())
     reshaped = sorted(
-        f"{key} {_check.show(official[key].shape)} where {_check.show(shape)} is expected"
+        f"{key} {_check.show(file.tensors[key].shape)} where {_check.show(shape)} is expected"
         for key, shape in wanted.items()
-        if key in official and tuple(official[key].shape) != shape
+        if key in file.tensors and tuple(file.tensors[key].shape) != shape
     )
     problems = [
         f"{title}: {', '.join(keys)}"
@@ -177,20 +262,5 @@ def _compare(path: str | Path, official: Mapping[str, Tensor], wanted: Mapping[s
         if keys
     ]
     if problems:
-        must = "hold the keys of the model that it describes"
-        _check.fail("load_official", "path", must, f"{path} with {'; '.join(problems)}")
-
-
-def _check_values(
-    path: str | Path, official: Mapping[str, Tensor], graph: Tensor, layout: str, queue_size: int
-) -> None:
-    strange = sorted(key for key, value in official.items() if not value.isfinite().all())
-    if strange:
-        _check.fail(
-            "load_official", "path", "hold finite numbers", f"NaN or infinity in {', '.join(strange)} of {path}"
-        )
-    _check.integer("load_official", "queue_ptr", int(official["queue_ptr"]), 0, queue_size - 1)
-    for side in _SIDES:
-        if not torch.allclose(official[f"{side}.A"].float(), graph, atol=1e-6):
-            must = f"hold the spatial graph of layout {layout!r}"
-            _check.fail("load_official", "path", must, f"another in {side}.A of {path}")
+        got = f"{file.path} with {'; '.join(problems)}"
+        file.fail("hold the keys of the model that it describes", got, hint=file.hint)
