@@ -106,6 +106,7 @@ def test_more_starts_are_never_worse() -> None:
             "k_means: `features` must be finite, got NaN or infinity in 3 of 3 rows.",
         ),
         (lambda: k_means(torch.rand(3, 2), 1, restarts=0), ValueError, "`restarts` must be at least 1, got 0."),
+        (lambda: k_means(torch.rand(3, 2), 1, seed=-1), ValueError, "`seed` must be at least 0, got -1."),
         (
             lambda: k_means(torch.rand(3, 2), 1, max_iterations=0),
             ValueError,

@@ -267,6 +267,8 @@ def test_rate_as_a_function_of_the_epoch() -> None:
         ({"momentum": 1.0}, ValueError, "`momentum` must lie in [0, 1), got 1."),
         ({"weight_decay": -0.1}, ValueError, "`weight_decay` must lie in [0, inf), got -0.1."),
         ({"eval_every": 0}, ValueError, "`eval_every` must be at least 1, got 0."),
+        ({"seed": 0.5}, TypeError, "`seed` must be an integer, got 0.5."),
+        ({"nesterov": True, "momentum": 0.0}, ValueError, "`momentum` must be above 0 with `nesterov`, got 0.0."),
         ({"batch_norm": "off"}, ValueError, "`batch_norm` must be one of 'train', 'frozen', got 'off'."),
         ({"stream": "joints"}, ValueError, "`stream` must be one of 'joint', 'bone', 'motion', got 'joints'."),
         ({"train": TRAIN.tensor()}, TypeError, "`train` must be a SkeletonDataset, got Tensor."),

@@ -227,6 +227,7 @@ EYE = Features(torch.eye(3), torch.arange(3))
         (EYE, EYE, {"gamma": 2}, ValueError, "`gamma` must lie in (0, 1], got 2."),
         (EYE, EYE, {"momentum": 1.0}, ValueError, "`momentum` must lie in [0, 1), got 1."),
         (EYE, EYE, {"every": 0}, ValueError, "`every` must be at least 1, got 0."),
+        (EYE, EYE, {"seed": -1}, ValueError, "`seed` must be at least 0, got -1."),
         (EYE, EYE, {"lr": ()}, ValueError, "`lr` must name at least one number, got none."),
         (EYE, EYE, {"lr": (1, 0)}, ValueError, "`lr` must lie in (0, inf), got 0."),
         (

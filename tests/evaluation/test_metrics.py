@@ -165,6 +165,11 @@ EYE = torch.eye(3)
             "bootstrap_interval: `values` must hold real numbers, got torch.complex64.",
         ),
         (
+            lambda: bootstrap_interval(torch.ones(2), seed=-1),
+            ValueError,
+            "bootstrap_interval: `seed` must be at least 0, got -1.",
+        ),
+        (
             lambda: bootstrap_interval(torch.ones(2), confidence=1.0),
             ValueError,
             "bootstrap_interval: `confidence` must lie in (0, 1), got 1.",

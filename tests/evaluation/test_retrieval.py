@@ -28,6 +28,7 @@ def test_agrees_with_scikit_learn() -> None:
 def test_recall_by_hand() -> None:
     gallery, queries = draw(40, 0), draw(30, 1)
     found = retrieval(gallery, queries, k=(1, 3, 40)).recall
+    assert retrieval(gallery, queries, k=3).recall == {3: found[3]}
     order = (normalize(queries.features, dim=1) @ normalize(gallery.features, dim=1).T).argsort(dim=1, descending=True)
     for k in (1, 3):
         hits = [
@@ -52,7 +53,8 @@ PAIR = draw(8, 0), draw(4, 1)
 @pytest.mark.parametrize(
     ("gallery", "queries", "options", "message"),
     [
-        (*PAIR, {"k": (1, 9)}, "`k` must lie in [1, 8], got 9. The gallery holds no more than that."),
+        (*PAIR, {"k": (1, 9)}, "`k` must lie in [1, 8], got 9. There are no more sequences in the gallery than that."),
+        (*PAIR, {"k": ()}, "`k` must name at least one number of neighbours, got none."),
         (*PAIR, {"chunk_size": 0}, "`chunk_size` must be at least 1, got 0."),
         (
             PAIR[0],

@@ -38,7 +38,7 @@ def k_means(
         num_clusters: Number of clusters, in [1, N].
         restarts: Number of starts.
         max_iterations: Most iterations of one start; it ends when no feature changes its cluster.
-        seed: Seed of the starts; the global generators are not touched.
+        seed: Seed of the starts, at least 0; the global generators are not touched.
 
     Returns:
         Clusters, centres and inertia.
@@ -61,6 +61,7 @@ def k_means(
     _check.integer(owner, "num_clusters", num_clusters, 1, len(features), hint=hint)
     _check.integer(owner, "restarts", restarts, 1)
     _check.integer(owner, "max_iterations", max_iterations, 1)
+    _check.integer(owner, "seed", seed, 0)
     x = features.detach()
     x = x if x.dtype == torch.float64 else x.float()
     shift = x.mean(dim=0)  # distances are differences of squares: keep these small

@@ -182,6 +182,16 @@ def check_sets(owner: str, train: Features, test: Features, *, names: tuple[str,
             _check.same_device(owner, f"{name}.{part}", value, f"{names[0]}.features", train.features.device)
 
 
+def neighbor_numbers(owner: str, k: int | Sequence[int], rows: int, *, rows_are: str) -> tuple[int, ...]:
+    """Return numbers of neighbours among so many rows as a tuple, whether one was given or several."""
+    numbers = tuple(k) if isinstance(k, Sequence) else (k,)
+    if not numbers:
+        _check.fail(owner, "k", "name at least one number of neighbours", "none")
+    for number in numbers:
+        _check.integer(owner, "k", number, 1, rows, hint=f"There are no more {rows_are} than that.")
+    return numbers
+
+
 def check_classes_present(
     owner: str,
     train: Features | SkeletonSource,

@@ -86,7 +86,7 @@ def train_classifier(
             smaller than a batch is one batch.
         momentum: Momentum, in [0, 1).
         weight_decay: Weight decay of every parameter, at least 0.
-        nesterov: Whether the momentum is Nesterov's.
+        nesterov: Whether the momentum is Nesterov's; it needs one above zero.
         batch_norm: ``"train"`` is the ordinary training mode. ``"frozen"`` keeps the whole model in evaluation mode,
             as the released code does: batch norm uses and keeps its running statistics, and dropout is off.
         augmentation: What is done to every training batch (N, C, T, V, M), with a generator to draw from, such as
@@ -96,7 +96,7 @@ def train_classifier(
         layer: Module from features to logits. A linear layer, its weights drawn from N(0, 0.02), unless given; that
             needs an encoder with ``out_features``. It is copied, too.
         eval_every: Epochs between measurements on the test set; the last epoch is always measured.
-        seed: Seed of the layer, of the order of the sequences, of augmentation and dropout.
+        seed: Seed, at least 0, of the layer, of the order of the sequences, of augmentation and dropout.
         num_workers: Processes that read batches ahead.
         resume: What an earlier run gave to `on_epoch`, to go on from there; it is not changed. `momentum`,
             `weight_decay` and `nesterov` must be those of that run. Learning rates are those given now.
@@ -132,8 +132,11 @@ def train_classifier(
     _check.integer(OWNER, "epochs", epochs, 1)
     _check.integer(OWNER, "batch_size", batch_size, 1)
     _check.integer(OWNER, "eval_every", eval_every, 1)
+    _check.integer(OWNER, "seed", seed, 0)
     _check.interval(OWNER, "momentum", momentum, 0, 1, open_high=True)
     _check.interval(OWNER, "weight_decay", weight_decay, 0, open_high=True)
+    if nesterov and momentum == 0:
+        _check.fail(OWNER, "momentum", "be above 0 with `nesterov`", momentum)
     _check.choice(OWNER, "batch_norm", batch_norm, get_args(BatchNormPolicy))
     rates = _rates(lr, epochs, milestones, gamma)
     for name, data in {"train": train, "test": test}.items():

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation.features import Features, check_classes_present, check_features, check_labels, check_sets
+from skelcontrast.evaluation.features import (
+    Features,
+    check_classes_present,
+    check_features,
+    check_labels,
+    check_sets,
+    neighbor_numbers,
+)
 
 
 @overload
@@ -88,7 +95,7 @@ def knn_predict(
     check_labels(owner, "train_labels", train_labels, rows=len(train_features), why="to match `train_features`")
     _check.same_device(owner, "test_features", test_features, "train_features", train_features.device)
     _check.same_device(owner, "train_labels", train_labels, "train_features", train_features.device)
-    numbers = _numbers(owner, k, len(train_features))
+    numbers = neighbor_numbers(owner, k, len(train_features), rows_are="training features")
     _check.integer(owner, "chunk_size", chunk_size, 1)
     if temperature is not None:
         _check.interval(owner, "temperature", temperature, 0, open_low=True, open_high=True)
@@ -145,20 +152,10 @@ def knn_accuracy(
     owner = "knn_accuracy"
     check_sets(owner, train, test)
     check_classes_present(owner, train, test)
-    numbers = _numbers(owner, k, len(train.features))
+    numbers = neighbor_numbers(owner, k, len(train.features), rows_are="training features")
     found = knn_predict(train.features, train.labels, test.features, k=numbers, temperature=temperature)
     accuracy = {number: float((classes == test.labels).double().mean()) for number, classes in found.items()}
     return accuracy if isinstance(k, Sequence) else accuracy[k]
-
-
-def _numbers(owner: str, k: int | Sequence[int], rows: int) -> tuple[int, ...]:
-    """Return the numbers of neighbours as a tuple, whether one was given or several."""
-    numbers = tuple(k) if isinstance(k, Sequence) else (k,)
-    if not numbers:
-        _check.fail(owner, "k", "name at least one number of neighbours", "none")
-    for number in numbers:
-        _check.integer(owner, "k", number, 1, rows, hint="There are no more training features than that.")
-    return numbers
 
 
 def _nearest(test: Tensor, train: Tensor, k: int, chunk_size: int) -> tuple[Tensor, Tensor]:

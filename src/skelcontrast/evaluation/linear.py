@@ -69,8 +69,8 @@ def linear_probe(
         standardize: Whether features are first brought to zero mean and unit variance over the training set, which
             makes the learning rate fit features of any scale. The returned weight and bias apply to the features as
             they were given.
-        seed: Seed of the weights, of the order of the features and of the part held out; the global generators are
-            not touched.
+        seed: Seed, at least 0, of the weights, of the order of the features and of the part held out; the global
+            generators are not touched.
 
     Returns:
         The classifier, its accuracy, predictions and logits on the test set, and how it was chosen.
@@ -105,6 +105,7 @@ def linear_probe(
     _check.integer(owner, "epochs", epochs, 1)
     _check.integer(owner, "batch_size", batch_size, 1)
     _check.integer(owner, "every", every, 1)
+    _check.integer(owner, "seed", seed, 0)
     rates = settings(owner, "lr", lr)
     _check.interval(owner, "gamma", gamma, 0, 1, open_low=True)
     _check.interval(owner, "momentum", momentum, 0, 1, open_high=True)

@@ -142,7 +142,7 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, resamples: i
         values: One value per test sample (N,), truth values or finite numbers.
         confidence: Share of the means between the bounds, in (0, 1).
         resamples: Number of means drawn.
-        seed: Seed of the draws; the global generators are not touched.
+        seed: Seed of the draws, at least 0; the global generators are not touched.
 
     Returns:
         The mean of all values and both bounds.
@@ -168,6 +168,7 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, resamples: i
         _check.fail(owner, "values", "be finite", f"NaN or infinity in {int((~x.isfinite()).sum())} of {len(x)}")
     _check.interval(owner, "confidence", confidence, 0, 1, open_low=True, open_high=True)
     _check.integer(owner, "resamples", resamples, 1)
+    _check.integer(owner, "seed", seed, 0)
     generator, together = torch.Generator().manual_seed(seed), max(1, DRAWN_TOGETHER // len(x))
     sizes = [min(together, resamples - start) for start in range(0, resamples, together)]
     drawn = (torch.randint(len(x), (size, len(x)), generator=generator, device="cpu") for size in sizes)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation.features import Features, check_classes_present, check_sets
+from skelcontrast.evaluation.features import Features, check_classes_present, check_sets, neighbor_numbers
 
 
 class Retrieval(NamedTuple):
@@ -24,7 +24,7 @@ class Retrieval(NamedTuple):
 
 
 def retrieval(
-    gallery: Features, queries: Features, *, k: Sequence[int] = (1, 5, 10), chunk_size: int = 128
+    gallery: Features, queries: Features, *, k: int | Sequence[int] = (1, 5, 10), chunk_size: int = 128
 ) -> Retrieval:
     r"""Rank a gallery by its cosine to each query and measure where the query's class stands.
 
@@ -35,14 +35,14 @@ def retrieval(
         gallery: Features (N, D) and classes (N,) to search in, of any length above zero.
         queries: Features (L, D) and classes (L,) to search for, each class present in the gallery. They should not
             be in the gallery themselves: each would find itself first.
-        k: Numbers of nearest sequences, in [1, N], for `recall`.
+        k: Number of nearest sequences, in [1, N], for `recall`; or several such numbers.
         chunk_size: Queries ranked at a time: chunk_size x N similarities are held. The result does not depend on it.
 
     Returns:
         Mean average precision, and recall at each k.
 
     Raises:
-        TypeError: If a set is not `Features`, features are not floating point tensors, or labels not integers.
+        TypeError: If a set is not `Features`, features are not floating point tensors, or labels or `k` not integers.
         ValueError: If shapes do not match, features are not finite, the gallery lacks a class of the queries, or an
             option is out of range.
 
@@ -60,8 +60,7 @@ def retrieval(
     check_sets(owner, gallery, queries, names=names)
     check_classes_present(owner, gallery, queries, names=names)
     _check.integer(owner, "chunk_size", chunk_size, 1)
-    for number in k:
-        _check.integer(owner, "k", number, 1, len(gallery.features), hint="The gallery holds no more than that.")
+    numbers = neighbor_numbers(owner, k, len(gallery.features), rows_are="sequences in the gallery")
 
     stored = nn.functional.normalize(gallery.features.detach().float(), dim=1)
     asked = nn.functional.normalize(queries.features.detach().float(), dim=1)
@@ -77,5 +76,5 @@ def retrieval(
         precisions.append((precision * hit).sum(dim=1, dtype=torch.float64) / hit.sum(dim=1))
         firsts.append(hit.int().argmax(dim=1))
     first = torch.cat(firsts)
-    recall = {number: float((first < number).double().mean()) for number in k}
+    recall = {number: float((first < number).double().mean()) for number in numbers}
     return Retrieval(float(torch.cat(precisions).mean()), recall)
