@@ -146,3 +146,17 @@ def test_results_are_numbers() -> None:
     for name in BENCHMARKS:
         for path in report.results_of(name, report.RESULTS):
             assert {"machine", "result"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("step-amd-epyc", "skelcontrast"),
+        ("step-nvidia-h200", "skelcontrast, compiled and captured"),
+        ("step_bf16-nvidia-h200", "skelcontrast, compiled and captured"),
+    ],
+)
+def test_readme_says_what_was_measured(name: str, form: str) -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["result"]
+    (faster,) = (row["times_faster"]["both"]["median"] for row in result["tables"][0]["rows"] if row["form"] == form)
+    assert f"{faster:.1f} times" in (ROOT / "README.md").read_text(encoding="utf-8")
