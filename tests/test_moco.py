@@ -114,7 +114,9 @@ def test_both_sides_embed_alike_at_the_start_and_to_unit_length() -> None:
     torch.testing.assert_close(query.norm(dim=1), torch.ones(6))
     assert torch.equal(net.project(net.query_encoder(x)), query)
     independent = MoCo(network(), ProjectionHead(4, 2), key_init="independent")
-    assert not torch.allclose(independent.query(x), independent.key(x))
+    assert not torch.allclose(independent.query_encoder(x), independent.key_encoder(x))
+    features = torch.randn(6, 4)
+    assert not torch.allclose(independent.query_head(features), independent.key_head(features))
 
 
 def test_momentum_update_moves_encoder_and_head() -> None:
