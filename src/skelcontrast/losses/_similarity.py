@@ -21,7 +21,7 @@ def check_settings(owner: str, temperature: object, reduction: object) -> None:
 
 def check_tensors(owner: str, name: str, value: object, least: int) -> Sequence[Tensor]:
     """Check a list of tensors: its kind and its length, not what lies in it."""
-    if isinstance(value, Tensor) or not isinstance(value, Sequence):
+    if not isinstance(value, Sequence):
         must = "be a sequence of tensors"
         _check.fail(owner, name, must, type(value).__name__, hint="Put it in a list.", kind=TypeError)
     if len(value) < least:
