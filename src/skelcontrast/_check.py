@@ -77,7 +77,10 @@ def interval(
     open_high: bool = False,
     hint: str = "",
 ) -> float:
-    """Check that a plain number, or one of NumPy's, is finite and lies between `low` and `high`."""
+    """Check that a plain number, or one of NumPy's, is finite and lies between `low` and `high`.
+
+    Bounds belong to the interval unless they are open, as infinite ones always are.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         fail(owner, name, "be a number", repr(value), kind=TypeError)
     number = float(value)

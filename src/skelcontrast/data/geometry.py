@@ -184,7 +184,7 @@ def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0
     check_layout(owner, layout)
     check_joints(owner, x, layout)
     _check.skeletons(owner, "x", x, C=3)
-    _check.interval(owner, "softening", softening, 0, open_high=True)
+    _check.interval(owner, "softening", softening, 0)
     for side in SHOULDERS:
         if side not in layout.joints:
             _check.fail(owner, "layout", f"have a joint named '{side}'", f"none in '{layout.name}'")

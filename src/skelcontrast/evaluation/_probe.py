@@ -67,7 +67,7 @@ def settings(owner: str, name: str, value: float | Sequence[float]) -> tuple[flo
     several = tuple(value) if isinstance(value, Sequence) else (value,)
     if not several:
         _check.fail(owner, name, "name at least one number", "none")
-    return tuple(_check.interval(owner, name, one, 0, open_low=True, open_high=True) for one in several)
+    return tuple(_check.interval(owner, name, one, 0, open_low=True) for one in several)
 
 
 def scaled(train: Features, test: Features, *, standardize: bool) -> Scaled:

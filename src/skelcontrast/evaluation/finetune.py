@@ -134,7 +134,7 @@ def train_classifier(
     _check.integer(OWNER, "eval_every", eval_every, 1)
     _check.integer(OWNER, "seed", seed, 0)
     _check.interval(OWNER, "momentum", momentum, 0, 1, open_high=True)
-    _check.interval(OWNER, "weight_decay", weight_decay, 0, open_high=True)
+    _check.interval(OWNER, "weight_decay", weight_decay, 0)
     if nesterov and momentum == 0:
         _check.fail(OWNER, "momentum", "be above 0 with `nesterov`", momentum)
     _check.choice(OWNER, "batch_norm", batch_norm, get_args(BatchNormPolicy))
@@ -239,7 +239,7 @@ def _rates(lr: float | Callable[[int], float], epochs: int, milestones: Sequence
     """Return the learning rate of every epoch."""
     _check.interval(OWNER, "gamma", gamma, 0, 1, open_low=True)
     if not callable(lr):
-        _check.interval(OWNER, "lr", lr, 0, open_low=True, open_high=True)
+        _check.interval(OWNER, "lr", lr, 0, open_low=True)
     base = [float(lr(epoch) if callable(lr) else lr) for epoch in range(epochs)]
     return [rate * gamma ** sum(epoch >= milestone for milestone in milestones) for epoch, rate in enumerate(base)]
 

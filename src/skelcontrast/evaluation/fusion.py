@@ -87,7 +87,7 @@ def fuse(streams: Mapping[str, Scores], *, weights: Mapping[str, float] = STREAM
         if name not in weights:
             known = ", ".join(f"{key}" for key in weights) or "none"
             _check.fail(owner, "weights", f"hold a weight for the stream {name!r}", f"weights for {known}")
-        _check.interval(owner, f"weights[{name!r}]", weights[name], 0, open_high=True)
+        _check.interval(owner, f"weights[{name!r}]", weights[name], 0)
     if not any(weights[name] for name in aligned):
         _check.fail(owner, "weights", "be above zero for at least one stream", "only zeros")
     first = next(iter(streams.values()))

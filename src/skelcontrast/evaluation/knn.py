@@ -98,7 +98,7 @@ def knn_predict(
     numbers = neighbor_numbers(owner, k, len(train_features), rows_are="training features")
     _check.integer(owner, "chunk_size", chunk_size, 1)
     if temperature is not None:
-        _check.interval(owner, "temperature", temperature, 0, open_low=True, open_high=True)
+        _check.interval(owner, "temperature", temperature, 0, open_low=True)
 
     train = nn.functional.normalize(train_features.float(), dim=1)
     classes, class_index = torch.unique(train_labels, return_inverse=True)

@@ -77,7 +77,7 @@ def logistic_probe(
     owner = "logistic_probe"
     num_classes = checked_classes(owner, train, test, num_classes)
     penalties = settings(owner, "l2", l2)
-    _check.interval(owner, "tolerance", tolerance, 0, open_low=True, open_high=True)
+    _check.interval(owner, "tolerance", tolerance, 0, open_low=True)
     _check.integer(owner, "max_iterations", max_iterations, 1)
     data = scaled(train, test, standardize=standardize)
 

@@ -196,7 +196,7 @@ def summarize(values: Sequence[float]) -> Summary:
         Summary(mean=0.75, std=0.25, low=0.5, high=1.0, runs=3)
     """
     owner = "summarize"
-    numbers = [_check.interval(owner, "values", value, open_low=True, open_high=True) for value in values]
+    numbers = [_check.interval(owner, "values", value) for value in values]
     if not numbers:
         _check.fail(owner, "values", "hold at least one number", "none")
     std = statistics.stdev(numbers) if len(numbers) > 1 else math.nan

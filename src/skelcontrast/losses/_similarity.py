@@ -15,7 +15,7 @@ Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 def check_settings(owner: str, temperature: object, reduction: object) -> None:
     """Check what every loss is set by."""
-    _check.interval(owner, "temperature", temperature, 0, open_low=True, open_high=True)
+    _check.interval(owner, "temperature", temperature, 0, open_low=True)
     _check.choice(owner, "reduction", reduction, ("mean", "sum", "none"))
 
 

@@ -85,7 +85,7 @@ def bank_read(
         >>> read.log_partition.exp(), read.attended, read.neighbors
         (tensor([5.]), tensor([[0.8000, 0.2000]]), tensor([[0]]))
     """
-    _check.interval("bank_read", "temperature", temperature, 0, open_low=True, open_high=True)
+    _check.interval("bank_read", "temperature", temperature, 0, open_low=True)
     check_implementation("bank_read", implementation)
     views = _similarity.check_views("bank_read", "views", views)
     _similarity.check_like("bank_read", "positive", positive, "views[0]", views[0])

@@ -32,7 +32,7 @@ class MomentumContrast(nn.Module):
         _check.choice(name, "key_init", key_init, ("copy", "independent"))
         check_implementation(name, implementation)
         self.implementation: Implementation = implementation
-        self.temperature = _check.interval(name, "temperature", temperature, 0, open_low=True, open_high=True)
+        self.temperature = _check.interval(name, "temperature", temperature, 0, open_low=True)
         self.moco = MoCo(encoder, head, momentum=momentum, key_init=key_init)
         self.bank = MemoryQueue(queue_size, dim)
 

@@ -131,8 +131,8 @@ class AimCLR(MomentumContrast):
             implementation=implementation,
         )
         self.k = _check.integer("AimCLR", "k", k, 1, queue_size)
-        self.alpha = _check.interval("AimCLR", "alpha", alpha, 0, open_high=True)
-        self.beta = _check.interval("AimCLR", "beta", beta, 0, open_high=True)
+        self.alpha = _check.interval("AimCLR", "alpha", alpha, 0)
+        self.beta = _check.interval("AimCLR", "beta", beta, 0)
         self.drop = _drop_layer(drop, preset)
         self.positives: Positives = positives
         if self.drop is not None:

@@ -56,7 +56,7 @@ def plot_embedding(
         ['before', 'after']
     """
     owner = "plot_embedding"
-    _check.interval(owner, "perplexity", perplexity, 0, open_low=True, open_high=True)
+    _check.interval(owner, "perplexity", perplexity, 0, open_low=True)
     _check.integer(owner, "seed", seed, 0)
     if not panels:
         _check.fail(owner, "panels", "hold at least one panel", "none")
