@@ -88,6 +88,13 @@ def test_normalised_blur_leaves_a_body_at_rest_alone() -> None:
     assert (GaussianBlur(sigma=(2.0, 2.0), p=1.0, normalize=False)(x)[:, :, 10] / x[:, :, 10] > 4.9).all()
 
 
+@pytest.mark.parametrize("T", [4, 50])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_blur_of_hardly_any_width_changes_nothing(normalize: bool, T: int) -> None:
+    x = batch(2, 3, T, 5, 1).float()  # in which the square of the width is 0
+    assert torch.equal(GaussianBlur(sigma=(1e-30, 1e-30), normalize=normalize, p=1.0)(x), x)
+
+
 def test_blur_leaves_the_others_as_they_are_whatever_they_hold() -> None:
     x = batch(3, 2, 12, 4, 2)
     x[1, :, 5] = torch.nan

@@ -1,5 +1,6 @@
 """What holds for every transform, whatever it does."""
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -95,6 +96,13 @@ def test_a_transform_that_never_acts_is_the_identity_bit_by_bit(transform: AnyTr
     y = transform(x)
     assert y is not x
     assert torch.equal(y, x)
+
+
+@pytest.mark.parametrize("transform", SURE + HALF, ids=name)
+def test_settings_are_fixed(transform: AnyTransform) -> None:
+    field = dataclasses.fields(cast("Any", transform))[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(transform, field, getattr(transform, field))
 
 
 @pytest.mark.parametrize("transform", SURE + HALF, ids=name)

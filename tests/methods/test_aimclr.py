@@ -137,6 +137,10 @@ def test_views_are_what_the_parts_say(preset: Preset, bodies: Literal["present",
     assert views.extreme_dropped is not None
     torch.testing.assert_close(views.extreme_dropped, embed(pooled))
     assert not torch.allclose(views.extreme_dropped, views.extreme)
+    model.drop = None
+    undropped = model.embed(query, key, extreme)
+    torch.testing.assert_close(undropped[:3], views[:3])
+    assert undropped.extreme_dropped is None
 
 
 def test_dropped_and_undropped_view_share_one_pass() -> None:

@@ -299,6 +299,7 @@ NAMED = (
         ),
         (lambda one: {"joint": one, "keys": stream()}, ValueError, NAMED + ", got 'keys'."),
         (lambda one: {"joint": one, "a.b": stream()}, ValueError, NAMED + ", got 'a.b'."),
+        (lambda one: {"joint": one, 1: stream()}, ValueError, NAMED + ", got 1."),
     ],
 )
 def test_streams_that_do_not_fit(streams: Callable[[Any], Any], kind: type[Exception], message: str) -> None:

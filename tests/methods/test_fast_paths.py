@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast import augment
-from skelcontrast.methods import AimCLR, AimCLRLoss
+from skelcontrast.methods import AimCLR, AimCLRLoss, CrosSCLR, SkeletonCLR
 from skelcontrast.nn import STGCN, GraphConv, ProjectionHead, TemporalConv, _batch_norm
 from skelcontrast.skeleton import NTU_RGBD_25
 
@@ -217,3 +217,24 @@ def test_a_step_agrees_with_the_operations_of_the_released_code() -> None:
     torch.testing.assert_close(ours.bank.keys.T, released.queue)
     assert int(ours.bank.pointer) == released.pointer
     torch.testing.assert_close(dict(ours.moco.named_parameters()), dict(released.model.moco.named_parameters()))
+
+
+def test_methods_hand_their_implementation_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+    def build(method: Callable[..., Any], **options: Any) -> Any:
+        return method(torch.nn.Flatten(), torch.nn.Linear(6, 4), queue_size=8, implementation="triton", **options)
+
+    alone, whole = build(SkeletonCLR), build(AimCLR, drop=None)
+    across = CrosSCLR({"joint": alone, "bone": build(SkeletonCLR)})
+    x = torch.randn(5, 6)
+    streams = {"joint": x, "bone": x}
+    calls: dict[str, Callable[[], object]] = {
+        "info_nce": lambda: alone.loss(alone.embed(x, x)),
+        "aimclr_loss": lambda: whole.loss(whole.embed(x, x, x)),
+        "d3m": lambda: whole.divergence(whole.embed(x, x, x)),
+        "cross_stream": lambda: across.loss(across.embed(streams, streams), cross=True),
+    }
+    for owner, call in calls.items():
+        with pytest.raises(ValueError, match=rf"^{owner}: `implementation` must not be 'triton' for tensors on cpu"):
+            call()

@@ -9,7 +9,7 @@ import torch
 from tests.reference import losses as reference
 from torch import Tensor, nn
 
-from skelcontrast.methods import SkeletonCLR
+from skelcontrast.methods import AimCLR, SkeletonCLR
 from skelcontrast.nn import STGCN, ProjectionHead
 from skelcontrast.skeleton import COCO_17
 
@@ -38,6 +38,14 @@ def test_loss_is_equation_1() -> None:
     expected = reference.info_nce(views.query, views.key, model.bank.keys, temperature=0.2)
     assert loss.total.item() == pytest.approx(sum(expected) / 5, abs=1e-10)
     assert loss.total is loss.info_nce
+
+
+@pytest.mark.parametrize("method", [SkeletonCLR, AimCLR])
+def test_defaults_are_the_papers(method: type[SkeletonCLR | AimCLR]) -> None:
+    model = method(STGCN(COCO_17, channels=(4,), strides=(1,)), ProjectionHead(4, 2))
+    assert model.bank.size == 32768  # Section 4.2
+    assert model.moco.key_encoder.momentum == model.moco.key_head.momentum == 0.999
+    assert model.temperature == 0.07
 
 
 def test_steps_run_and_fill_the_bank() -> None:
