@@ -91,7 +91,7 @@ def test_keys_are_cast_to_the_dtype_of_the_bank() -> None:
     half = MemoryQueue(4, 2).to(torch.bfloat16)
     half.enqueue(numbered(1, 2))
     assert half.keys.dtype == torch.bfloat16
-    assert half.pointer.dtype == torch.int64
+    assert half.pointer.dtype == half.enqueued.dtype == torch.int64
 
 
 def test_state_round_trip_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -165,8 +165,9 @@ def test_errors_of_enqueue_leave_the_queue_as_it_was(
     queue = MemoryQueue(4, 2)
     queue.enqueue(numbered(0, 3))
     before = {name: value.clone() for name, value in queue.state_dict().items()}
-    with pytest.raises(kind, match=re.escape(f"MemoryQueue.enqueue: {message}")):
-        queue.enqueue(keys, **options)
+    for call in (queue.check_keys, queue.enqueue):
+        with pytest.raises(kind, match=re.escape(f"MemoryQueue.enqueue: {message}")):
+            call(keys, **options)
     assert all(torch.equal(value, before[name]) for name, value in queue.state_dict().items())
 
 
