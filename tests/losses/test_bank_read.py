@@ -241,7 +241,11 @@ X, BANK = torch.zeros(6, 8), torch.zeros(9, 8)
     [
         ({"views": []}, ValueError, "`views` must hold at least 1 tensor, got 0."),
         ({"views": X}, TypeError, "`views` must be a sequence of tensors, got Tensor. Put it in a list."),
-        ({"views": (X for _ in range(2))}, TypeError, "`views` must be a sequence of tensors, got generator. Put"),
+        (
+            {"views": (X for _ in range(2))},
+            TypeError,
+            "`views` must be a sequence of tensors, got generator. Put it in a list.",
+        ),
         ({"views": [X, X[:5]]}, ValueError, "`views[1]` must have shape (6, 8) to match `views[0]`, got (5, 8)."),
         ({"positive": X[0]}, ValueError, "`positive` must have shape (6, 8) to match `views[0]`, got (8,)."),
         (
