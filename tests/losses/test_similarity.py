@@ -167,6 +167,21 @@ def test_modules_hand_their_implementation_on(
         call("fast")
 
 
+FUNCTIONS: dict[str, Callable[[Implementation], object]] = {
+    "info_nce": lambda i: info_nce(X, X, X, implementation=i),
+    "d3m": lambda i: d3m(X, [X], X, X, implementation=i),
+    "nnm": lambda i: nnm(X, X, X, torch.zeros(3, 1, dtype=torch.long), implementation=i),
+    "nearest_neighbors": lambda i: nearest_neighbors([X], X, implementation=i),
+    "cross_stream": lambda i: cross_stream([X, X], [X, X], [X, X], implementation=i),
+}
+
+
+@pytest.mark.parametrize(("owner", "call"), FUNCTIONS.items(), ids=FUNCTIONS.keys())
+def test_an_implementation_that_there_is_not(owner: str, call: Callable[[str], object]) -> None:
+    with pytest.raises(ValueError, match=rf"^{owner}: `implementation` must be one of 'auto', .*, got 'fast'\.$"):
+        call("fast")
+
+
 @needs_compiler
 @pytest.mark.parametrize("implementation", ["dense", "chunked"])
 def test_compiles_without_a_graph_break(implementation: Implementation) -> None:
