@@ -180,9 +180,8 @@ class SkeletonLoader:
     def _read(self, order: Tensor, chunks: tuple[Tensor, ...]) -> Iterator[Tensor]:
         if self.num_workers == 0:
             return self.dataset.batches(order, self.batch_size)
-        with torch.device(
-            "cpu"
-        ):  # where a DataLoader takes a number from its generator, whatever the default device is
+        # A DataLoader takes a number from its generator, on the default device unless told otherwise.
+        with torch.device("cpu"):
             return iter(
                 DataLoader(
                     _Chunks(self.dataset, chunks),
