@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class Heads(NamedTuple):
@@ -58,6 +59,7 @@ def train_heads(
     descent = -torch.tensor(rates, dtype=x.dtype, device=x.device).repeat_interleave(C)[:, None]
     shuffled, targets = torch.empty_like(x), torch.empty_like(labels)
     logits, softmax = x.new_empty(B, H * C), x.new_empty(B, H, C)
+    tiny = torch.finfo(x.dtype).tiny
     ones, minus_one = x.new_ones(B), x.new_full((B, H, 1), -1.0)
     with torch.no_grad():
         for epoch, factor in enumerate(schedule.factors, start=1):
@@ -70,6 +72,8 @@ def train_heads(
                 n = len(inputs)
                 torch.addmm(bias, inputs, weight.T, out=logits[:n])
                 torch.softmax(logits[:n].view(n, H, C), dim=2, out=softmax[:n])
+                # A CPU multiplies numbers this close to zero ten times as slowly, and no weight would notice them.
+                functional.threshold(softmax[:n], tiny, 0.0, inplace=True)
                 error = softmax[:n].scatter_add_(2, index, minus_one[:n]).view(n, H * C).T
                 weight_velocity.addmm_(error, inputs, beta=schedule.momentum, alpha=1 / n)
                 bias_velocity.addmv_(error, ones[:n], beta=schedule.momentum, alpha=1 / n)
