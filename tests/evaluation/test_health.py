@@ -9,6 +9,7 @@ import torch
 from tests.reference import evaluation as reference
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast.evaluation import (
     alignment,
@@ -23,6 +24,19 @@ from skelcontrast.evaluation import (
 from skelcontrast.memory import MemoryQueue
 
 
+class Largest(TorchDispatchMode):
+    """Watches how many bytes the largest of the tensors takes that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch says no type there
+        self.nbytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.nbytes = max(self.nbytes, made.nbytes if isinstance(made, Tensor) else 0)
+        return made
+
+
 def draw(rows: int, width: int, seed: int = 0) -> Tensor:
     return 3 * torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
 
@@ -33,6 +47,16 @@ def test_alignment_and_uniformity_agree_with_the_oracle(rows: int, width: int) -
     assert alignment(x, y) == pytest.approx(reference.alignment(x, y), abs=1e-5)
     for t in (0.5, 2.0):
         assert uniformity(x, t=t) == pytest.approx(reference.uniformity(x, t=t), abs=1e-5)
+
+
+def test_a_whole_data_set_takes_little_memory() -> None:
+    x = draw(1100, 3)
+    with Largest() as largest:
+        uniformity(x)
+    assert largest.nbytes == 512 * 1100 * 4  # float32, never 1100 x 1100
+    with Largest() as largest:
+        own_key_share(torch.arange(300), torch.arange(500))
+    assert largest.nbytes == 300 * 500  # a truth value each, never a number
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 16, 17, 1000])

@@ -44,7 +44,7 @@ def alignment(query: Tensor, key: Tensor) -> float:
     return float((_unit(query) - _unit(key)).square().sum(dim=1).mean())
 
 
-def uniformity(embeddings: Tensor, *, t: float = 2.0, chunk_size: int = 4096) -> float:
+def uniformity(embeddings: Tensor, *, t: float = 2.0, chunk_size: int = 512) -> float:
     r"""Return the logarithm of the mean Gaussian potential of all pairs, on the unit sphere.
 
     0 where all embeddings are one point, that is after a collapse; about -4 at best for t = 2 and many dimensions,
@@ -53,7 +53,8 @@ def uniformity(embeddings: Tensor, *, t: float = 2.0, chunk_size: int = 4096) ->
     Args:
         embeddings: Embeddings (N, D) of different samples, N at least 2; brought to length one here.
         t: Sharpness of the potential exp(-t * squared distance), positive.
-        chunk_size: Rows compared with all others at a time; changes memory, not the value.
+        chunk_size: Rows compared with all others at a time: three times chunk_size x N numbers are held. Changes
+            memory, not the value.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -235,7 +236,8 @@ def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
     """
     _integers("own_key_share", "samples", samples)
     _integers("own_key_share", "bank_samples", bank_samples)
-    return float((samples[:, None] == bank_samples).double().mean())
+    own = samples[:, None] == bank_samples
+    return int(own.count_nonzero()) / own.numel()  # a mean would hold eight bytes for each of the N x K
 
 
 def contrastive_health(
