@@ -13,6 +13,7 @@ from typing import get_args
 
 from skelcontrast.data.bodies import BodyPolicy
 from skelcontrast.data.preparation._clips import Dtype, EmptyFrames, Shoulders
+from skelcontrast.data.preparation._task import NAMED
 from skelcontrast.data.preparation.inspection import inspect_prepared
 from skelcontrast.data.preparation.prepare import prepare
 from skelcontrast.data.preparation.protocols import DatasetName
@@ -113,8 +114,9 @@ def _prepare(args: argparse.Namespace) -> list[str]:
         workers=args.workers,
         progress=not args.quiet,
     )
-    named = [f"  {one.kind}: {one.name}: {one.reason}" for one in report.skipped if one.kind == "broken"]
-    return [*report.lines(), *named, f"{written}: {args.out}"]
+    broken = [f"  {one.kind}: {one.name}: {one.reason}" for one in report.skipped if one.kind == "broken"]
+    more = [f"  and {len(broken) - NAMED} more, in {args.out / 'report.json'}"] if len(broken) > NAMED else []
+    return [*report.lines(), *broken[:NAMED], *more, f"{written}: {args.out}"]
 
 
 def _inspect(args: argparse.Namespace) -> list[str]:

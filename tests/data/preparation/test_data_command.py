@@ -138,6 +138,19 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"  broken: {paths[0].stem}: read_ntu: `{paths[0]}`, line 3, must" in capsys.readouterr().out
 
 
+def test_of_many_bad_files_the_first_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = sorted(make_ntu_folder(tmp_path / "raw", count=26, frames=2))
+    for path in paths[1:]:
+        path.write_text("1\n1\n")
+    out = tmp_path / "out"
+    assert main(["prepare", "ntu60", str(tmp_path / "raw"), str(out), "--quiet", "--skip-bad"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    named = [line.split(":")[1].strip() for line in said if line.startswith("  broken: ")]
+    assert named == [path.stem for path in paths[1:21]]
+    assert said[-2:] == [f"  and 5 more, in {out / 'report.json'}", f"written: {out}"]
+    assert len(PreparationReport.read(out / "report.json").skipped) == 25
+
+
 def test_errors_are_a_line_and_no_traceback(
     ntu_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ from skelcontrast.data.preparation.raw import UNFINISHED, RawDataset, RawSample,
 from skelcontrast.data.preparation.report import PreparationReport
 
 AT_ONCE = 16  # samples that travel to a worker together; more where one file holds more
-NAMED = 20  # broken files that an error names
+NAMED = 20  # broken files that an error or the command names
 
 
 class BrokenFilesError(ValueError):
