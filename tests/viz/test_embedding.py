@@ -51,6 +51,16 @@ def test_many_classes_without_names() -> None:
     assert len({_look(place) for place in range(70)}) == 70
 
 
+@pytest.mark.parametrize("classes", [16, 17, 40, 41, 60, 120])
+def test_the_legend_lies_in_the_figure(classes: int) -> None:
+    names = [f"put something on {label}" for label in range(classes)]
+    figure = plot_embedding({"all": (torch.rand(classes, 4), torch.arange(classes))}, names, perplexity=3)
+    figure.canvas.draw()
+    legend, box = figure.legends[0].get_window_extent(), figure.bbox
+    assert box.x0 <= legend.x0 < legend.x1 <= box.x1
+    assert box.y0 <= legend.y0 < legend.y1 <= box.y1
+
+
 GOOD = (torch.rand(6, 4), torch.arange(6) % 2)
 
 

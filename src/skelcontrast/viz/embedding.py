@@ -1,5 +1,6 @@
 """Maps of features: t-SNE, one panel beside the other."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+
+MOST_ROWS = 20  # of the legend, which is then as high as the figure
 
 
 def plot_embedding(
@@ -33,7 +36,8 @@ def plot_embedding(
     Args:
         panels: By title, features (N, D) and classes (N,) from 0, such as `evaluation.Features`; N at least 3 and D at
             least 2.
-        class_names: Names of the classes, for the legend; their numbers unless given.
+        class_names: Names of the classes, for the legend; their numbers unless given. Of more than 70 classes some look
+            alike.
         perplexity: Roughly the number of neighbours that each point looks at, above zero; lowered to (N - 1) / 3 for
             few points.
         seed: Seed of the maps.
@@ -69,7 +73,7 @@ def plot_embedding(
     names = {label: str(label) if class_names is None else class_names[label] for label in classes}
 
     _style.require(owner, "sklearn", package="scikit-learn")
-    rows = len(names) if len(names) <= 16 else (len(names) + 1) // 2
+    rows = len(names) if len(names) <= 16 else math.ceil(len(names) / max(2, math.ceil(len(names) / MOST_ROWS)))
     columns = [list(names.values())[start : start + rows] for start in range(0, len(names), rows)]
     legend_width = sum(0.35 + 0.066 * max(map(len, column)) for column in columns)
     figure = _style.new_figure(owner, 3.9 * len(panels) + legend_width, 4.1)
