@@ -54,6 +54,31 @@ def test_arrays_and_tensors_give_the_same_samples(make: Any) -> None:
     assert dataset.device == torch.device("cpu")
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_batches_are_what_take_gives_part_by_part(batch_size: int) -> None:
+    order = [4, 0, 0, 2, 1]
+    part = clips().subset([5, 3, 1, 0, 2])
+    for dataset in (part, part.to("cpu")):
+        found = list(dataset.batches(order, batch_size))
+        expected = [dataset.take(order[start : start + batch_size]) for start in range(0, 5, batch_size)]
+        assert [x.tolist() for x in found] == [x.tolist() for x in expected]
+
+
+def test_wrong_batches() -> None:
+    for order, batch_size, text in (
+        ([0, 6], 2, "SkeletonDataset.batches: `order` must lie in [0, 5], got 0 to 6."),
+        ([0], 0, "SkeletonDataset.batches: `batch_size` must be at least 1, got 0."),
+    ):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            clips().batches(order, batch_size)
+    with pytest.raises(
+        TypeError, match=re.escape("SkeletonDataset.batches: `batch_size` must be an integer, got 1.5.")
+    ):
+        clips().batches([0], 1.5)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match=re.escape("SkeletonDataset.batches: `order` must be integers, got float64.")):
+        clips().batches([0.5], 1)  # type: ignore[list-item]  # on purpose
+
+
 def test_a_sample_is_a_copy() -> None:
     data = as_tensor()
     dataset = clips(data)

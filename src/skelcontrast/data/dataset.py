@@ -170,7 +170,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         """
         owner = f"{OWNER}.batches"
         _check.integer(owner, "batch_size", batch_size, 1)
-        rows = to_device(self._source(self._positions(owner, order)), self.device)
+        rows = to_device(self._source(self._positions(owner, order, name="order")), self.device)
         return (self._cut(part).float() for part in rows.split(batch_size))
 
     def tensor(self) -> Tensor:
@@ -280,11 +280,11 @@ class SkeletonDataset(Dataset[SkeletonSample]):
             return self._data.index_select(0, rows.to(self._data.device))
         return torch.from_numpy(np.asarray(self._data[rows.numpy()]))
 
-    def _positions(self, owner: str, indices: Integers) -> Tensor:
-        positions = integers(owner, "indices", indices)
+    def _positions(self, owner: str, indices: Integers, *, name: str = "indices") -> Tensor:
+        positions = integers(owner, name, indices)
         if len(positions) > 0 and not 0 <= int(positions.min()) <= int(positions.max()) < len(self):
             got = f"{int(positions.min())} to {int(positions.max())}"
-            _check.fail(owner, "indices", f"lie in [0, {len(self) - 1}]", got)
+            _check.fail(owner, name, f"lie in [0, {len(self) - 1}]", got)
         return positions
 
     def __repr__(self) -> str:
