@@ -1,4 +1,4 @@
-"""The public API is what the rooms' `__all__` say; a change of it is made on purpose, and documented.
+"""The public API is what the rooms' `__all__` say, and the defaults; a change is made on purpose, and documented.
 
 After a change that is meant, write the checked-in list anew and commit it with a line in the changelog:
 
@@ -10,7 +10,9 @@ import inspect
 import json
 import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ import skelcontrast
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_name("api_surface.json")
+DEFAULTS = Path(__file__).with_name("api_defaults.json")
 RUN_TIME_ONLY = {"kernels"}
 ROOMS = sorted(
     room.name
@@ -28,6 +31,28 @@ ROOMS = sorted(
 
 def public_names(room: str) -> list[str]:
     return sorted(importlib.import_module(f"skelcontrast.{room}").__all__)
+
+
+def calls(room: str) -> Iterator[tuple[str, Any]]:
+    """Yield the public functions, classes and methods of a room by name."""
+    module = importlib.import_module(f"skelcontrast.{room}")
+    for name in public_names(room):
+        value = getattr(module, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield name, value
+        for method in vars(value) if inspect.isclass(value) else ():
+            if not method.startswith("_") and inspect.isroutine(getattr(value, method)):
+                yield f"{name}.{method}", getattr(value, method)
+
+
+def defaults(room: str) -> dict[str, dict[str, str]]:
+    """Return, by call and parameter, the defaults that are numbers, strings or tuples of such."""
+    found: dict[str, dict[str, str]] = {}
+    for name, call in calls(room):
+        given = {each.name: each.default for each in inspect.signature(call).parameters.values()}
+        plain = {key: repr(value) for key, value in given.items() if isinstance(value, int | float | str | tuple)}
+        found |= {name: plain} if plain else {}
+    return found
 
 
 def pages() -> dict[Path, str]:
@@ -46,8 +71,16 @@ def test_public_names_are_the_recorded_ones(room: str) -> None:
     assert public_names(room) == recorded.get(room), "if this is meant: python -m tests.test_api_surface"
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_defaults_are_the_recorded_ones(room: str) -> None:
+    """Most calls in tests name their options, and nobody would notice that results mean something else by now."""
+    recorded = json.loads(DEFAULTS.read_text(encoding="utf-8"))
+    assert defaults(room) == recorded.get(room), "if this is meant: python -m tests.test_api_surface"
+
+
 def test_no_recorded_room_is_gone() -> None:
-    assert sorted(json.loads(RECORD.read_text(encoding="utf-8"))) == ROOMS
+    for record in (RECORD, DEFAULTS):
+        assert sorted(json.loads(record.read_text(encoding="utf-8"))) == ROOMS
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -72,4 +105,5 @@ def test_public_names_are_used_outside_the_api_reference(room: str) -> None:
 
 
 if __name__ == "__main__":
-    RECORD.write_text(json.dumps({room: public_names(room) for room in ROOMS}, indent=2) + "\n", encoding="utf-8")
+    for path, of in ((RECORD, public_names), (DEFAULTS, defaults)):
+        path.write_text(json.dumps({room: of(room) for room in ROOMS}, indent=2) + "\n", encoding="utf-8")
