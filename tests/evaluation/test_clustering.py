@@ -64,6 +64,13 @@ def test_every_centre_is_the_mean_of_its_features() -> None:
         torch.testing.assert_close(found.centres[cluster], x.double()[found.clusters == cluster].mean(dim=0))
 
 
+def test_half_precision_features_are_clustered_in_float32() -> None:
+    x = clouds(100, 3, 4, spread=3.0)[0].bfloat16()
+    found, expected = k_means(x, 4), k_means(x.float(), 4)
+    assert torch.equal(found.centres, expected.centres)
+    assert found.inertia == expected.inertia
+
+
 def test_few_features_and_equal_ones() -> None:
     x = torch.randn(5, 2)
     assert k_means(x, 5).inertia == pytest.approx(0.0, abs=1e-10)

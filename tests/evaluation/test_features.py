@@ -218,7 +218,7 @@ def test_a_buffer_of_another_shape_has_moved(x: Tensor) -> None:
             return super().forward(x)
 
     encoder = Growing()
-    encoder.register_buffer("last", torch.zeros(1))
+    encoder.register_buffer("last", torch.zeros(7))
     message = "`encoder` must keep its buffers in evaluation mode, got a new last."
     with pytest.raises(RuntimeError, match=re.escape(message)):
         extract_features(encoder, x, labels=torch.arange(5))

@@ -242,6 +242,16 @@ def test_other_options_of_sgd_do_not_go_on(changes: dict[str, Any], message: str
         train_classifier(small_encoder(), TRAIN, TEST, epochs=2, lr=0.1, resume=states[0], **changes)
 
 
+def test_a_state_of_other_trained_parameters_does_not_go_on() -> None:
+    states: list[dict[str, Any]] = []
+    arguments: Any = {"lr": 0.1, "layer": nn.Linear(8, 3)}
+    train_classifier(flat_encoder(), TRAIN, TEST, epochs=1, on_epoch=states.append, **arguments)
+    frozen = flat_encoder().requires_grad_(False)
+    message = '`resume` must fit this encoder and layer, got a state where "optimizer" must have parameter groups of '
+    with pytest.raises(ValueError, match=f"^{re.escape(f'train_classifier: {message}sizes [2], got [4].')}"):
+        train_classifier(frozen, TRAIN, TEST, epochs=2, resume=states[0], **arguments)
+
+
 def test_resuming_what_is_over_only_measures() -> None:
     states: list[dict[str, Any]] = []
     done = train_classifier(small_encoder(), TRAIN, TEST, epochs=1, lr=0.1, on_epoch=states.append)

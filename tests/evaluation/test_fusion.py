@@ -139,6 +139,12 @@ def test_of_equal_weights_the_most_even_ones_and_alone_all() -> None:
             "`weights` must hold a weight for the stream 'joints', got weights for joint, bone, motion.",
         ),
         (
+            {"joint": JOINT},
+            {},
+            ValueError,
+            "`weights` must hold a weight for the stream 'joint', got weights for none.",
+        ),
+        (
             {"joint": JOINT, "bone": BONE.logits},
             STREAM_WEIGHTS,
             TypeError,

@@ -109,6 +109,12 @@ def test_contents_are_those_of_a_real_bank(sizes: tuple[int, ...]) -> None:
     assert set(last.tolist()) == set(torch.cat(seen)[-4:].tolist()) | {-1}
 
 
+def test_a_bank_tells_of_samples_in_any_integers() -> None:
+    found = bank_contents(torch.arange(5, dtype=torch.int32), size=4, pointer=1)
+    assert found.dtype == torch.int64
+    assert found.tolist() == [4, 1, 2, 3]
+
+
 def test_nothing_seen_is_nothing_known() -> None:
     assert bank_contents(torch.empty(0, dtype=torch.long), size=3, pointer=2).tolist() == [-1, -1, -1]
 

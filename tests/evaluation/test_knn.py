@@ -176,6 +176,11 @@ HOLED[1, 2] = torch.nan
             "`train_labels` must have shape (6,) to match `train_features`",
         ),
         ({"train_labels": torch.rand(6)}, TypeError, "`train_labels` must hold integers, got torch.float32."),
+        (
+            {"train_labels": torch.arange(6, device="meta")},
+            ValueError,
+            "`train_labels` must be on the device of `train_features` (cpu), got meta.",
+        ),
         ({"train_labels": [0] * 6}, TypeError, "`train_labels` must be a torch.Tensor, got list."),
         (
             {"test_features": torch.rand(3, 5)},

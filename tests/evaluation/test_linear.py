@@ -107,9 +107,22 @@ def test_standardized_probe_does_not_see_scale_and_shift() -> None:
     assert torch.equal(logits.argmax(dim=1), moved.predictions)
 
 
-def test_standardize_leaves_a_constant_feature_alone() -> None:
+def test_standardized_is_zero_mean_and_unit_variance_over_the_training_set() -> None:
+    train, test = clouds(12, 3, 3, seed=0), clouds(12, 3, 3, seed=1)
+    train.features[:, 1] *= 1e-5  # small, but not constant
+    mean = train.features.double().mean(dim=0)
+    scale = (train.features.double() - mean).square().mean(dim=0).sqrt()
+    by_hand = [Features(((part.features - mean) / scale).float(), part.labels) for part in (train, test)]
+    expected = linear_probe(*by_hand, lr=0.1, epochs=5)
+    found = linear_probe(train, test, standardize=True, lr=0.1, epochs=5)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.weight * scale.float(), expected.weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1000.1])
+def test_standardize_leaves_a_constant_feature_alone(constant: float) -> None:
     train, test = clouds(30, 4, 3, seed=0), clouds(30, 4, 3, seed=1)
-    train.features[:, 2] = test.features[:, 2] = 0.1
+    train.features[:, 2] = test.features[:, 2] = constant
     result = linear_probe(train, test, standardize=True, lr=0.1)
     assert result.weight.isfinite().all()
     assert result.weight.abs().max() < 10
@@ -137,12 +150,28 @@ def test_a_rate_does_not_depend_on_the_rates_beside_it() -> None:
     torch.testing.assert_close(together.weight, alone[together.setting].weight)
 
 
+def test_half_precision_features_are_trained_on_in_float32() -> None:
+    train, test = ((part.features.bfloat16(), part.labels) for part in overlapping())
+    found = linear_probe(Features(*train), Features(*test), epochs=3)
+    expected = linear_probe(Features(train[0].float(), train[1]), Features(test[0].float(), test[1]), epochs=3)
+    assert torch.equal(found.weight, expected.weight)
+    assert torch.equal(found.logits, expected.logits)
+
+
 def test_one_overflowing_rate_spoils_no_other() -> None:
     train, test = overlapping()
     found = linear_probe(train, test, lr=(1e38, 0.5), epochs=8, select="test-best")
     assert found.setting == 0.5
     assert found.choices[1e38] == 0.0
     assert found.choices[0.5] == linear_probe(train, test, lr=0.5, epochs=8, select="test-best").accuracy
+
+
+def test_a_classifier_of_which_some_weights_have_overflown_is_never_right() -> None:
+    large = torch.tensor([1.0, 1e3])  # whose weights leave float32 in the first step, the others' do not
+    train, test = (Features(x * large, labels) for x, labels in overlapping())
+    found = linear_probe(train, test, lr=(1e38, 1e-6), epochs=1, batch_size=len(train.labels), select="test-best")
+    assert found.setting == 1e-6
+    assert found.choices[1e38] == 0.0
 
 
 def test_test_best_is_the_best_of_the_epochs_looked_at() -> None:

@@ -72,6 +72,12 @@ def test_the_penalty_is_chosen_on_the_held_out_part() -> None:
     assert torch.equal(found.weight, logistic_probe(train, test, l2=found.setting, standardize=False).weight)
 
 
+def test_the_result_asks_for_no_gradient() -> None:
+    for part in (PAIR, tuple(single(part) for part in PAIR)):
+        found = logistic_probe(*part)
+        assert not any(tensor.requires_grad for tensor in (found.weight, found.bias, found.logits))
+
+
 def test_absent_class_numbers_get_a_row() -> None:
     train, test = clouds(40, seed=0), clouds(20, seed=1)
     assert logistic_probe(train, test, num_classes=7).weight.shape == (7, 6)
