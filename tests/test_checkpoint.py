@@ -130,6 +130,12 @@ def test_load_gives_state_dicts_that_torch_takes(path: Path) -> None:
     assert torch.equal(found["draws"], torch.Generator().manual_seed(5).get_state())
 
 
+def test_load_puts_tensors_where_it_is_told(path: Path) -> None:
+    checkpoint.save(path, {"model": Net()})
+    found = checkpoint.load(path, map_location="meta")
+    assert {tensor.device.type for tensor in found["model"].values()} == {"meta"}
+
+
 def test_resume_with_rng_false_leaves_the_generators(path: Path) -> None:
     checkpoint.save(path, {"epoch": 1})
     torch.rand(3)
@@ -374,9 +380,10 @@ def test_a_hostile_file_is_refused_unrun(path: Path, tmp_path: Path) -> None:
 
 
 def test_files_of_other_programs(path: Path) -> None:
-    torch.save(Net().state_dict(), path)
-    with pytest.raises(ValueError, match=r"written by checkpoint.save, got .*last.pt, which does not say so. Read"):
-        checkpoint.load(path)
+    for content in (Net().state_dict(), [1, 2]):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=r"written by checkpoint.save, got .*last.pt, which does not say so. Read"):
+            checkpoint.load(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "hello")
     with pytest.raises(ValueError, match=r"written by checkpoint.save, got .*last.pt, which torch cannot read \("):

@@ -128,11 +128,13 @@ def test_skeletons_without_a_height_are_not_judged_by_it() -> None:
 def test_a_clip_without_anybody_is_an_error(policy: Any) -> None:
     nobody = SkeletonClip(np.zeros((3, 4, 25, 1), np.float32), np.full((4, 1), NOBODY), NTU_RGBD_25)
     zeros = SkeletonClip(nobody.positions, np.zeros((4, 1), np.int64), NTU_RGBD_25)
+    late = SkeletonClip(nobody.positions, np.array([[NOBODY], [0], [0], [0]]), NTU_RGBD_25)
     empty = SkeletonClip(nobody.positions[:, :0], nobody.body_ids[:0], NTU_RGBD_25)
     must = "choose_bodies: `clip` must hold a body that is not all zeros, got "
     for clip, got in (
         (nobody, "nobody in 4 frames"),
         (zeros, f"only zeros for those chosen by '{policy}'"),
+        (late, f"only zeros for those chosen by '{policy}'"),
         (empty, "no frames"),
     ):
         with pytest.raises(ValueError, match=re.escape(f"{must}{got}.")):
