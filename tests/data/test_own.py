@@ -128,6 +128,11 @@ BROKEN[1, 7, 3] = np.nan
             "got (40, 20, 3). Is it (T, V, C)? Pass `clip.transpose(2, 0, 1)`.",
         ),
         (
+            [SHORT[:2].transpose(1, 2, 0)],
+            ValueError,
+            "got (40, 20, 2). Is it (T, V, C)? Pass `clip.transpose(2, 0, 1)`.",
+        ),
+        (
             [torch.from_numpy(SHORT).permute(1, 0, 2)],
             ValueError,
             "got (40, 3, 20). Is it (T, C, V)? Pass `clip.permute(1, 0, 2)`.",

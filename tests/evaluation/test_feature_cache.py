@@ -22,13 +22,13 @@ class Counted(nn.Module):
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
         self.layer = nn.Linear(72, 4)
-        self.gain = gain  # shown neither by the state nor by the printed form
+        self.gain, self.width = gain, 4  # shown neither by the state nor by the printed form
         self.count = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.count += len(x)
         features: Tensor = self.layer(x.flatten(1)) * self.gain
-        return features
+        return features[:, : self.width]
 
 
 @pytest.fixture
@@ -98,6 +98,15 @@ def test_a_setting_that_the_key_cannot_see_is_noticed(x: Tensor, tmp_path: Path)
     plain = extract_features(encoder, x, labels=torch.arange(30))
     found = extract_features(encoder, x, labels=torch.arange(30), cache=tmp_path)
     assert torch.equal(found.features, plain.features)
+    assert files(tmp_path) == 1
+
+
+def test_features_of_another_width_are_made_anew(x: Tensor, tmp_path: Path) -> None:
+    encoder = Counted()
+    extract_features(encoder, x, labels=torch.arange(30), cache=tmp_path)
+    encoder.width = 3  # as if its code had changed
+    found = extract_features(encoder, x, labels=torch.arange(30), cache=tmp_path)
+    assert torch.equal(found.features, extract_features(encoder, x, labels=torch.arange(30)).features)
     assert files(tmp_path) == 1
 
 

@@ -203,6 +203,7 @@ def test_files_without_bodies_are_legal(tmp_path: Path, lines: list[str], frames
         (changed(ONE, 29, JOINT[:-1] + "3"), 29, "end in a tracking state of 0, 1 or 2, got '3'."),
         (changed(ONE, 29, JOINT[:-1] + "nan"), 29, "end in a tracking state of 0, 1 or 2, got 'nan'."),
         (changed(ONE, 29, JOINT + "é"), 29, "hold numbers in plain ASCII, got b'0.5 -0.25"),
+        (changed(ONE, 29, JOINT.replace("258", "\x7f")), 29, "hold numbers in plain ASCII, got '0.5 -0.25"),
         ([*ONE, "0"], 30, "not be there in a file of 1 frames, got '0'."),
         ([*SMALL, "", "7"], 59, "not be there in a file of 2 frames, got '7'."),
         ([ONE[0], "0", *ONE[2:]], 3, "not be there in a file of 1 frames, got '720575940"),
