@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, distributed
 
@@ -144,6 +144,7 @@ def test_device() -> None:
     count=st.integers(1, 30), world_size=st.integers(1, 5), batch_size=st.integers(1, 6), shuffle=st.booleans(),
     drop_last=st.booleans(),
 )  # fmt: skip
+@example(count=11, world_size=2, batch_size=3, shuffle=False, drop_last=False)  # neither divides the other
 def test_processes_share_an_epoch(count: int, world_size: int, batch_size: int, shuffle: bool, drop_last: bool) -> None:
     dataset, share = clips(max(count, world_size)), max(count, world_size) // world_size
     batch_size = min(batch_size, share)

@@ -56,6 +56,14 @@ def test_clear_clouds_are_found_wherever_they_lie() -> None:
     torch.testing.assert_close(found.centres[found.clusters], middles[labels])
 
 
+def test_a_single_start_finds_far_clouds_from_any_seed() -> None:
+    """Its centres are drawn by their squared distance, so that two in one cloud are a matter of 1 in 100000."""
+    x, labels = clouds(40, 8, 4, spread=0.01)
+    for seed in range(20):
+        found = k_means(x, 4, restarts=1, seed=seed)
+        assert normalized_mutual_information(found.clusters, labels) == pytest.approx(1.0)
+
+
 def test_every_centre_is_the_mean_of_its_features() -> None:
     x, _ = clouds(100, 3, 4, spread=3.0)
     found = k_means(x.double(), 7)

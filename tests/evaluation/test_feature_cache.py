@@ -82,6 +82,12 @@ def test_content_decides(x: Tensor, tmp_path: Path) -> None:
     assert files(tmp_path) == 7
 
 
+def test_the_same_numbers_in_another_shape_or_dtype_are_others(x: Tensor, tmp_path: Path) -> None:
+    for data in (x, x.reshape(30, 3, 2, 3, 4), x.view(torch.float64).reshape(30, 3, 2, 3, 2)):
+        extract_features(nn.Flatten(), data, labels=torch.arange(30), cache=tmp_path)
+    assert files(tmp_path) == 3
+
+
 def test_key_does_not_depend_on_how_the_sequences_are_read(
     x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +116,7 @@ def test_features_of_another_width_are_made_anew(x: Tensor, tmp_path: Path) -> N
     assert files(tmp_path) == 1
 
 
-@pytest.mark.parametrize("damage", ["bit", "half", "empty", "text", "other"])
+@pytest.mark.parametrize("damage", ["bit", "half", "empty", "text", "other", "double"])
 def test_a_damaged_file_is_made_anew(x: Tensor, tmp_path: Path, damage: str) -> None:
     encoder = Counted()
     plain = extract_features(encoder, x, labels=torch.arange(30), cache=tmp_path)
@@ -122,6 +128,8 @@ def test_a_damaged_file_is_made_anew(x: Tensor, tmp_path: Path, damage: str) -> 
         file.write_bytes(bytes(spoilt))
     elif damage == "other":
         np.savez(file, something=np.zeros(3))
+    elif damage == "double":
+        np.savez(file, features=plain.features.double().numpy())
     else:
         file.write_bytes({"half": content[: len(content) // 2], "empty": b"", "text": b"not an archive"}[damage])
     encoder.count = 0

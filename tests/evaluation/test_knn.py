@@ -64,6 +64,13 @@ def test_low_temperature_is_finite_and_follows_the_nearest() -> None:
     assert torch.equal(found, knn_predict(features, labels, queries, k=1))
 
 
+def test_votes_of_near_neighbours_add_up_at_a_temperature_whose_weights_leave_float32() -> None:
+    angle = torch.tensor([0.0, 0.001, 0.002])
+    train = torch.stack([angle.cos(), angle.sin()], dim=1)
+    query = torch.tensor([[1.0, 0.0]])  # exp(1 / 0.005) is 7e86
+    assert knn_predict(train, torch.tensor([0, 1, 1]), query, k=3, temperature=0.005).tolist() == [1]
+
+
 def test_high_temperature_is_the_plain_vote() -> None:
     features, labels, queries = draw(31, 10, 8, 2, 2)  # two classes and an odd k: no ties
     found = knn_predict(features, labels, queries, k=31, temperature=1e6)
@@ -75,6 +82,7 @@ def test_labels_may_be_any_integers() -> None:
     found = knn_predict(train, torch.tensor([-5, 10**12, 7]), train)
     assert found.tolist() == [-5, 10**12, 7]
     assert found.dtype == torch.int64
+    assert knn_predict(train, torch.tensor([4, 5, 6], dtype=torch.int16), train).dtype == torch.int64
 
 
 def test_training_features_find_themselves_and_a_zero_feature_finds_someone() -> None:

@@ -119,7 +119,7 @@ def test_standardized_is_zero_mean_and_unit_variance_over_the_training_set() -> 
     torch.testing.assert_close(found.weight * scale.float(), expected.weight, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.1, 1000.1])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -0.1, 1000.1])
 def test_standardize_leaves_a_constant_feature_alone(constant: float) -> None:
     train, test = clouds(30, 4, 3, seed=0), clouds(30, 4, 3, seed=1)
     train.features[:, 2] = test.features[:, 2] = constant
@@ -151,11 +151,13 @@ def test_a_rate_does_not_depend_on_the_rates_beside_it() -> None:
 
 
 def test_half_precision_features_are_trained_on_in_float32() -> None:
-    train, test = ((part.features.bfloat16(), part.labels) for part in overlapping())
-    found = linear_probe(Features(*train), Features(*test), epochs=3)
-    expected = linear_probe(Features(train[0].float(), train[1]), Features(test[0].float(), test[1]), epochs=3)
-    assert torch.equal(found.weight, expected.weight)
-    assert torch.equal(found.logits, expected.logits)
+    narrow = [Features(part.features.bfloat16(), part.labels) for part in overlapping()]
+    wide = [Features(part.features.float(), part.labels) for part in narrow]
+    expected = linear_probe(*wide, epochs=3)
+    for train, test in (narrow, (narrow[0], wide[1]), (wide[0], narrow[1])):
+        found = linear_probe(train, test, epochs=3)
+        assert torch.equal(found.weight, expected.weight)
+        assert torch.equal(found.logits, expected.logits)
 
 
 def test_one_overflowing_rate_spoils_no_other() -> None:
@@ -183,6 +185,13 @@ def test_test_best_is_the_best_of_the_epochs_looked_at() -> None:
     assert best.epoch == next(n for n, accuracy in looked_at.items() if accuracy == best.accuracy)
     assert best.accuracy == float((best.predictions == test.labels).double().mean())
     assert best.accuracy > by_length[11]
+
+
+def test_of_equally_good_epochs_and_rates_the_first_is_taken() -> None:
+    train, test = clouds(60, 16, 3, seed=0, spread=0.1), clouds(30, 16, 3, seed=1, spread=0.1)
+    found = linear_probe(train, test, lr=(0.5, 0.1), epochs=6, every=2, select="test-best")
+    assert found.choices == {0.5: 1.0, 0.1: 1.0}
+    assert (found.setting, found.epoch) == (0.5, 2)
 
 
 def test_validation_chooses_without_the_test_set() -> None:

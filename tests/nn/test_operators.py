@@ -34,6 +34,14 @@ def build(dropout: float = 0.0) -> STGCN:
     return STGCN(NTU_RGBD_25, channels=(8, 64, 64), strides=(1, 2, 1), dropout=dropout)
 
 
+def test_every_form_gives_the_same_without_gradients() -> None:
+    encoder, x = build(), torch.randn(2, 3, 13, 25, 2)
+    expected = encoder(x).detach()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(encoder(x), expected)
+
+
 def test_the_encoder_compiles_to_one_graph() -> None:
     encoder, x = build(), torch.randn(2, 3, 13, 25, 2)
     torch._dynamo.reset()
