@@ -55,10 +55,10 @@ def commit() -> str:
 
 
 def processor() -> str:
-    """Return the processor's name where the system tells it."""
+    """Return the processor's name where the system tells it, without marks of trade."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+                return re.sub(r"\((R|TM)\)", "", line.split(":", 1)[1].strip())
     return platform.processor() or platform.machine()

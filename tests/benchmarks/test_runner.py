@@ -13,7 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.machine import ROOT, stem
 from benchmarks.registry import BENCHMARKS, Benchmark
 
-from benchmarks import libraries
+from benchmarks import libraries, machine
 
 
 @pytest.fixture
@@ -201,6 +201,13 @@ def test_files_are_named_after_operation_machine_and_threads() -> None:
     assert stem("step_bf16", {"device": "NVIDIA H200 (1)"}) == "step_bf16-nvidia-h200-1"
     assert stem("step", {"device": "X", "threads": "2"}) == "step-x-2-threads"
     assert stem("step", {"device": "X", "threads": "1"}) == "step-x"
+
+
+def test_a_processor_has_no_marks_of_trade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel name\t: Intel(R) Xeon(R) Processor\n", encoding="utf-8")
+    monkeypatch.setattr(machine, "Path", lambda _: info)
+    assert machine.processor() == "Intel Xeon Processor"
 
 
 @pytest.fixture
