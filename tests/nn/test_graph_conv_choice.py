@@ -32,7 +32,15 @@ def shapes(
         (64, 16, 3, 25, ("project-first", "torch")),
     ],
 )
-def test_on_a_cpu(fan_in: int, fan_out: int, partitions: int, joints: int, expected: tuple[str, str]) -> None:
+def test_on_a_cpu(
+    fan_in: int,
+    fan_out: int,
+    partitions: int,
+    joints: int,
+    expected: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "TILES_IN_CPU", False)
     x, weight = shapes(fan_in, fan_out, partitions=partitions, joints=joints)
     assert choice.choose(x, weight, "auto", "auto") == expected
     wide = "aggregate-first" if fan_out > fan_in else "project-first"
@@ -41,6 +49,19 @@ def test_on_a_cpu(fan_in: int, fan_out: int, partitions: int, joints: int, expec
     with torch.autocast("cpu", torch.bfloat16):
         assert choice.choose(x, weight, "auto", "auto") == (wide, "torch")
     assert choice.choose(x, weight, "dense", "auto") == ("dense", "torch")
+
+
+@pytest.mark.parametrize(("frames", "order"), [(800, "dense"), (799, "aggregate-first")])
+def test_on_a_cpu_that_multiplies_tiles(frames: int, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "TILES_IN_CPU", True)
+    with FakeTensorMode():
+        x, weight = torch.empty(1, 32, frames, 25), torch.empty(3, 64, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert choice.choose(x, weight, "auto", "auto") == (order, "torch")
+    with torch.autocast("cpu", torch.float16):
+        assert choice.choose(x, weight, "auto", "auto") == ("aggregate-first", "torch")
+    assert choice.choose(x.bfloat16(), weight, "auto", "auto") == (order, "torch")
+    assert choice.choose(x, weight, "auto", "auto") == ("auto", "blocked")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast._cuda import HAS_TRITON, ROOMY, capability, check_triton, triton_cannot
-from skelcontrast.nn._precision import is_full_precision
+from skelcontrast.nn._precision import TILES_IN_CPU, autocast_dtype, is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
 GraphConvImplementation: TypeAlias = Literal["auto", "torch", "blocked", "triton"]
@@ -22,6 +23,10 @@ NARROW = 4
 DENSE_ENTRIES = {True: 25 * 25 * 16 * 16, False: 25 * 25 * 64 * 256}
 """V * V * C_in * C_out, the size of the dense map, up to which it beat other plain products on an H200: in full
 precision, and in 16 bits, where that is the largest layer that was measured."""
+
+DENSE_ENTRIES_PER_FRAME = 1600
+"""V * V * C_in * C_out / (N * T) up to which the dense map is taken in bfloat16 on a CPU that multiplies tiles: on an
+Intel Xeon's core it beat other plain products at 800, and lost to them at 3000."""
 
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
 
@@ -57,9 +62,13 @@ def choose(
 
 def _plain_order(x: Tensor, in_channels: int, out_channels: int) -> ContractionOrder:
     """Return the order of contraction in which plain products are fastest."""
-    exact = is_full_precision(x)
-    if x.is_cuda and x.shape[3] ** 2 * in_channels * out_channels <= DENSE_ENTRIES[exact]:
+    exact, entries = is_full_precision(x), x.shape[3] ** 2 * in_channels * out_channels
+    if x.is_cuda and entries <= DENSE_ENTRIES[exact]:
         return "dense"
+    if x.device.type == "cpu" and TILES_IN_CPU and autocast_dtype(x) == torch.bfloat16:
+        frames = x.shape[0] * x.shape[2]
+        if entries <= DENSE_ENTRIES_PER_FRAME * frames:
+            return "dense"
     keeps = x.is_cuda and exact and out_channels == in_channels
     return "aggregate-first" if out_channels > in_channels or keeps else "project-first"
 

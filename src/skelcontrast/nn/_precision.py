@@ -14,6 +14,8 @@ def _emulated_by_cpu() -> frozenset[torch.dtype]:
 
 
 EMULATED_BY_CPU = _emulated_by_cpu()
+TILES_IN_CPU = bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+"""Whether this CPU multiplies tiles of bfloat16 (AMX), as far as torch tells: its version 2.4 does not."""
 
 
 def is_full_precision(x: Tensor) -> bool:
