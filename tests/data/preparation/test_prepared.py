@@ -106,6 +106,18 @@ def test_the_file_is_made_once_and_whole(folder: Path, monkeypatch: pytest.Monke
     assert not list(folder.glob("*resampled-7*"))
 
 
+def test_progress_is_shown_while_the_file_is_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    count = len(open_prepared(folder, frames=5, progress=False))
+    assert capsys.readouterr() == ("", "")
+    open_prepared(folder, frames=4)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "resample to 4 frames: " in err
+    assert f"{count}/{count}" in err or f"{count} of {count}" in err  # without tqdm
+    open_prepared(folder, frames=4)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_float16_is_kept_in_half_and_comes_as_float32(ntu_folder: Path, tmp_path: Path, folder: Path) -> None:
     prepare("ntu60", ntu_folder, tmp_path / "half", dtype="float16", progress=False)
     half, full = open_prepared(tmp_path / "half", frames=9), open_prepared(folder, frames=9)

@@ -14,6 +14,7 @@ from skelcontrast._atomic import write_atomically
 from skelcontrast.data._array import Array
 from skelcontrast.data.dataset import SkeletonDataset
 from skelcontrast.data.geometry import resample
+from skelcontrast.data.preparation import _progress
 from skelcontrast.data.preparation._npy import npy_header, open_npy
 from skelcontrast.data.preparation.folder import Prepared
 
@@ -21,7 +22,12 @@ OWNER = "open_prepared"
 
 
 def open_prepared(
-    folder: Path | str, *, frames: int = 50, protocol: str | None = None, cache: Path | str | None = None
+    folder: Path | str,
+    *,
+    frames: int = 50,
+    protocol: str | None = None,
+    cache: Path | str | None = None,
+    progress: bool = True,
 ) -> SkeletonDataset:
     r"""Open a folder that `prepare` made.
 
@@ -39,6 +45,7 @@ def open_prepared(
             among the `protocols` of the data set.
         cache: Folder for the resampled file, which must exist; the prepared one unless given. Use it where that one
             is read-only. It may serve several prepared folders.
+        progress: Whether progress is shown while the file is written, on the standard error stream.
 
     Returns:
         A data set (N, C, T, V, M) over the memory-mapped file, float32 or float16 as it was prepared, with the labels,
@@ -69,7 +76,7 @@ def open_prepared(
     rows, report = prepared.rows, prepared.report
     if protocol is not None:
         _check.choice(OWNER, "protocol", protocol, tuple(report.counts))
-    data = _resampled(prepared, frames, Path(folder) if cache is None else Path(cache))
+    data = _resampled(prepared, frames, Path(folder) if cache is None else Path(cache), shown=progress)
     parts = {name: [row.parts[place] for row in rows] for place, name in enumerate(report.counts)}
     everyone = SkeletonDataset(
         data,
@@ -94,7 +101,7 @@ def _known(numbers: list[int | None]) -> list[int] | None:
     return known if len(known) == len(numbers) else None
 
 
-def _resampled(prepared: Prepared, frames: int, cache: Path) -> Array:
+def _resampled(prepared: Prepared, frames: int, cache: Path, *, shown: bool) -> Array:
     """Return all samples at this number of frames, (N, C, T, V, M) memory-mapped; write them first if need be."""
     report = prepared.report
     digest = hashlib.sha256(json.dumps(report.checksums, sort_keys=True).encode()).hexdigest()
@@ -103,8 +110,10 @@ def _resampled(prepared: Prepared, frames: int, cache: Path) -> Array:
 
     def write(file: BinaryIO) -> None:
         file.write(npy_header(shape, np.dtype(report.dtype)))
-        for sequence in prepared.sequences():
-            file.write(_resample(sequence, frames).tobytes())
+        with _progress.progress(f"resample to {frames} frames", report.samples, shown=shown) as advance:
+            for sequence in prepared.sequences():
+                file.write(_resample(sequence, frames).tobytes())
+                advance(1)
 
     if not path.exists():
         try:
