@@ -165,7 +165,10 @@ def measure(
 
 def features(one: Encoder) -> tuple[Features, Features]:
     """Features of both parts."""
-    train, test = (evaluation.extract_features(one.encoder, part, stream=one.stream) for part in (one.train, one.test))
+    train, test = (
+        evaluation.extract_features(one.encoder, part, stream=one.stream, progress=True)
+        for part in (one.train, one.test)
+    )
     return train, test
 
 

@@ -63,6 +63,17 @@ def test_order_batches_and_last_partial_batch(x: Tensor) -> None:
     assert labels.dtype == torch.int64
 
 
+def test_progress_is_shown_where_it_is_asked_for(x: Tensor, capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = extract_features(Recorder(), x, labels=range(len(x)), batch_size=2)
+    assert capsys.readouterr() == ("", "")
+    shown = extract_features(Recorder(), x, labels=range(len(x)), batch_size=2, progress=True)
+    assert torch.equal(shown.features, quiet.features)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{len(x)}/{len(x)}" in err or f"{len(x)} of {len(x)}" in err  # without tqdm
+    assert err.count("features: ") >= 1
+
+
 def test_evaluation_mode_inside_and_every_flag_back_outside(x: Tensor) -> None:
     encoder = Recorder()
     encoder.norm.eval()  # frozen by its owner: must stay so

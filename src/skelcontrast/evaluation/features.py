@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from skelcontrast import _check
+from skelcontrast import _check, _progress
 from skelcontrast.evaluation._feature_cache import content_key, read_features, write_features
 from skelcontrast.evaluation._frozen import frozen
 from skelcontrast.skeleton import SkeletonLayout, Stream, to_stream
@@ -55,6 +55,7 @@ def extract_features(
     layout: SkeletonLayout | None = None,
     device: torch.device | str | None = None,
     cache: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> Features:
     """Run a frozen encoder over a data set.
 
@@ -76,6 +77,7 @@ def extract_features(
         layout: Skeleton that the bone and motion streams are computed on. That of the data set unless given.
         device: Where the forward passes run. The encoder's own device unless given; the encoder is not moved.
         cache: Folder to keep features in, made if absent; None to keep none. Files appear whole or not at all.
+        progress: Whether progress is shown, on the standard error stream.
 
     Returns:
         The features (N, D), float32, and the labels (N,), both on the CPU.
@@ -101,19 +103,21 @@ def extract_features(
     check_stream(owner, stream, layout, source="data")
     where = _device(owner, encoder, device)
 
-    def run(rows: Tensor) -> Tensor:
+    def run(rows: Tensor, *, shown: bool = False) -> Tensor:
         outputs = []
-        for part in torch.split(rows, batch_size):
-            x = read(part).to(where)
-            if layout is not None:
-                x = to_stream(x, stream, layout)
-            outputs.append(_output(owner, encoder(x), len(x)))
+        with _progress.progress("features", len(rows), shown=shown) as advance:
+            for part in torch.split(rows, batch_size):
+                x = read(part).to(where)
+                if layout is not None:
+                    x = to_stream(x, stream, layout)
+                outputs.append(_output(owner, encoder(x), len(x)))
+                advance(len(x))
         return torch.cat(outputs).cpu()
 
     everything = torch.arange(len(classes), device="cpu")
     with frozen(owner, encoder):
         if cache is None:
-            features = run(everything)
+            features = run(everything, shown=progress)
         else:
             folder = Path(cache)
             if folder.exists() and not folder.is_dir():
@@ -123,7 +127,7 @@ def extract_features(
             if stored is not None and _agrees(stored, run):
                 features = stored
             else:
-                features = run(everything)
+                features = run(everything, shown=progress)
                 write_features(path, features)
     return Features(features, classes)
 

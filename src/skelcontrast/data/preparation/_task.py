@@ -15,10 +15,10 @@ import numpy as np
 
 from skelcontrast import __version__, _check
 from skelcontrast._atomic import flush
+from skelcontrast._progress import progress
 from skelcontrast.data.preparation._clips import ClipMaker
 from skelcontrast.data.preparation._journal import OWNER, Batch, Journal, naming
 from skelcontrast.data.preparation._npy import HEADER, npy_header
-from skelcontrast.data.preparation._progress import progress
 from skelcontrast.data.preparation._table import SampleRow, sha256, write_table
 from skelcontrast.data.preparation._workers import ordered
 from skelcontrast.data.preparation.protocols import SplitCount

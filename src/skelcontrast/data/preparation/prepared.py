@@ -9,12 +9,11 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from skelcontrast import _check
+from skelcontrast import _check, _progress
 from skelcontrast._atomic import write_atomically
 from skelcontrast.data._array import Array
 from skelcontrast.data.dataset import SkeletonDataset
 from skelcontrast.data.geometry import resample
-from skelcontrast.data.preparation import _progress
 from skelcontrast.data.preparation._npy import npy_header, open_npy
 from skelcontrast.data.preparation.folder import Prepared
 
