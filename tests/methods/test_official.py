@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.reference import nn as reference
 from tests.reference.official import CHANNELS, STRIDES, WIDTH, crossclr_state, official_state
+from torch import Tensor
 from torch.nn import functional as F
 
 from skelcontrast.methods import AimCLR, SkeletonCLR, load_official, load_official_encoder
@@ -23,6 +24,18 @@ def saved(folder: Path, content: object, **options: Any) -> Path:
     path = folder / "official.pt"
     torch.save(content, path, **options)
     return path
+
+
+def plain_features(state: Mapping[str, Tensor], side: str, x: Tensor) -> Tensor:
+    """Return the features (N, D) that one encoder of a released file has of x; absent bodies are averaged in."""
+    feature_map = reference.stgcn_feature_map(
+        reference.array(x),
+        reference.batch_norm(state, f"{side}.data_bn"),
+        reference.official_blocks(state, side, len(CHANNELS)),
+        reference.array(state[f"{side}.A"]),
+        STRIDES,
+    )
+    return torch.from_numpy(feature_map.mean((2, 3)).reshape(len(x), x.shape[4], -1).mean(1))
 
 
 def test_released_numbers(golden: Golden, shared_path: SharedPath) -> None:
@@ -81,14 +94,7 @@ def test_computes_as_a_plain_forward_from_the_released_keys(
     model = load_official(saved(tmp_path, state)).double().eval()
     x = torch.randn(2, coordinates, 7, layout.num_joints, 2, dtype=torch.float64)
     x[0, ..., 1] = 0
-    feature_map = reference.stgcn_feature_map(
-        reference.array(x),
-        reference.batch_norm(state, f"{side}.data_bn"),
-        reference.official_blocks(state, side, len(CHANNELS)),
-        reference.array(state[f"{side}.A"]),
-        STRIDES,
-    )
-    features = torch.from_numpy(feature_map.mean((2, 3)).reshape(2, 2, -1).mean(1))  # absent bodies averaged in
+    features = plain_features(state, side, x)
     hidden = (features @ state[f"{side}.fc.0.weight"].double().T + state[f"{side}.fc.0.bias"].double()).clamp(min=0)
     expected = hidden @ state[f"{side}.fc.2.weight"].double().T + state[f"{side}.fc.2.bias"].double()
     expected = expected / expected.norm(dim=1, keepdim=True)
@@ -175,14 +181,7 @@ def test_each_encoder_of_crossclr(tmp_path: Path, name: str) -> None:
     state = crossclr_state()
     encoder = load_official_encoder(saved(tmp_path, state), name=name).double().eval()
     x = torch.randn(2, 3, 7, 25, 1, dtype=torch.float64)
-    expected = reference.stgcn_feature_map(
-        reference.array(x),
-        reference.batch_norm(state, f"{name}.data_bn"),
-        reference.official_blocks(state, name, len(CHANNELS)),
-        reference.array(state[f"{name}.A"]),
-        STRIDES,
-    )
-    torch.testing.assert_close(encoder(x), torch.from_numpy(expected.mean((2, 3))), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(encoder(x), plain_features(state, name, x), rtol=1e-8, atol=1e-8)
 
 
 def test_encoder_of_linear_evaluation(tmp_path: Path) -> None:
