@@ -1,4 +1,4 @@
-"""Health of a run: against plain oracles, at the ends of every scale, beside a real bank, and the messages."""
+"""Health of a run: against plain oracles, at the ends of every scale, all at once, and the messages."""
 
 import re
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.largest import Largest
 from tests.reference import evaluation as reference
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast.evaluation import (
     alignment,
-    bank_contents,
     contrastive_health,
     dimension_spread,
     effective_rank,
@@ -21,20 +20,6 @@ from skelcontrast.evaluation import (
     own_key_share,
     uniformity,
 )
-from skelcontrast.memory import MemoryQueue
-
-
-class Largest(TorchDispatchMode):
-    """Watches how many bytes the largest of the tensors takes that are made."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch says no type there
-        self.nbytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        self.nbytes = max(self.nbytes, made.nbytes if isinstance(made, Tensor) else 0)
-        return made
 
 
 def draw(rows: int, width: int, seed: int = 0) -> Tensor:
@@ -54,9 +39,6 @@ def test_a_whole_data_set_takes_little_memory() -> None:
     with Largest() as largest:
         uniformity(x)
     assert largest.nbytes == 512 * 1100 * 4  # float32, never 1100 x 1100
-    with Largest() as largest:
-        own_key_share(torch.arange(300), torch.arange(500))
-    assert largest.nbytes == 300 * 500  # a truth value each, never a number
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 16, 17, 1000])
@@ -91,41 +73,6 @@ def test_effective_rank_and_spread_agree_with_the_oracle(rows: int, width: int) 
 def test_rank_counts_the_dimensions_in_use() -> None:
     assert effective_rank(torch.eye(5)[:, [0, 1, 2]]) == pytest.approx(3)
     assert effective_rank(draw(50, 1) @ draw(1, 20)) == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize("sizes", [(3, 3), (3, 3, 3), (5, 5, 5, 2), (7,)])
-def test_contents_are_those_of_a_real_bank(sizes: tuple[int, ...]) -> None:
-    bank, seen, number = MemoryQueue(7, 1), [], 0
-    for size in sizes:
-        batch = torch.arange(number, number + size)
-        bank.enqueue(batch.float()[:, None] + 100)
-        seen.append(batch)
-        number += size
-    found = bank_contents(torch.cat(seen), size=7, pointer=bank.pointer)
-    filled = found >= 0
-    assert int(filled.sum()) == min(number, 7)
-    assert torch.equal(bank.keys.flatten()[filled], found[filled] + 100.0)
-    last = bank_contents(torch.cat(seen)[-4:], size=7, pointer=bank.pointer)
-    assert set(last.tolist()) == set(torch.cat(seen)[-4:].tolist()) | {-1}
-
-
-def test_a_bank_tells_of_samples_in_any_integers() -> None:
-    found = bank_contents(torch.arange(5, dtype=torch.int32), size=4, pointer=1)
-    assert found.dtype == torch.int64
-    assert found.tolist() == [4, 1, 2, 3]
-
-
-def test_nothing_seen_is_nothing_known() -> None:
-    assert bank_contents(torch.empty(0, dtype=torch.long), size=3, pointer=2).tolist() == [-1, -1, -1]
-
-
-def test_an_unknown_neighbour_is_no_hit_for_an_unknown_query() -> None:
-    assert neighbor_precision(torch.tensor([[0]]), torch.tensor([-1]), torch.tensor([-1])) == 0
-
-
-def test_a_bank_as_large_as_the_data_holds_one_own_key() -> None:
-    samples = torch.randperm(20)
-    assert own_key_share(samples, torch.randperm(20)) * 20 == pytest.approx(1)
 
 
 def test_all_at_once_are_the_single_ones() -> None:
@@ -210,41 +157,6 @@ L = torch.zeros(4, dtype=torch.long)
             ValueError,
             "`embeddings` must hold at least one row and one column, got (0, ",
         ),
-        (
-            lambda: bank_contents(X[0], size=4, pointer=0),
-            TypeError,
-            "bank_contents: `seen` must hold integers, got torch",
-        ),
-        (lambda: bank_contents(L[None], size=4, pointer=0), ValueError, "`seen` must have shape (N,), got (1, 4)."),
-        (lambda: bank_contents(L, size=0, pointer=0), ValueError, "bank_contents: `size` must be at least 1, got 0."),
-        (lambda: bank_contents(L, size=4, pointer=4), ValueError, "`pointer` must lie in [0, 3], got 4."),
-        (lambda: neighbor_precision(L, L, L), ValueError, "`neighbors` must have shape (N, P), got (4,)."),
-        (
-            lambda: neighbor_precision(L[:0, None], L, L),
-            ValueError,
-            "`neighbors` must hold at least one number, got (0, 1)",
-        ),
-        (
-            lambda: neighbor_precision(L[:, None], L[:2], L),
-            ValueError,
-            "`labels` must have shape (4,) to match `neighbors`",
-        ),
-        (
-            lambda: neighbor_precision(L[:, None] + 4, L, L),
-            ValueError,
-            "`neighbors` must lie in [0, 3], the rows of `bank_labels`, got rows from 4 to 4.",
-        ),
-        (
-            lambda: neighbor_precision(L[:, None], L, X[0]),
-            TypeError,
-            "`bank_labels` must hold integers, got torch.float32",
-        ),
-        (
-            lambda: own_key_share(L, L[:0]),
-            ValueError,
-            "own_key_share: `bank_samples` must hold at least one number, got",
-        ),
-        (lambda: own_key_share(X, L), ValueError, "own_key_share: `samples` must have shape (N,), got (4, 3)."),
     ],
 )
 def test_bad_calls(call: Any, kind: type[Exception], message: str) -> None:

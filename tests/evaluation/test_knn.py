@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.largest import Largest
 from tests.reference import evaluation as reference
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from skelcontrast.evaluation import Features, knn_accuracy, knn_predict
 
@@ -134,20 +134,6 @@ def test_agrees_with_scikit_learn(k: int, temperature: float | None) -> None:
     assert knn_predict(features, labels, queries, k=k, temperature=temperature).tolist() == list(
         classifier.predict(queries.numpy())
     )
-
-
-class Largest(TorchDispatchMode):
-    """Watches the size of every tensor that is made."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch says no type there
-        self.numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else (made,):
-            self.numel = max(self.numel, tensor.numel() if isinstance(tensor, Tensor) else 0)
-        return made
 
 
 def test_memory_is_bounded_by_the_chunks() -> None:

@@ -31,7 +31,7 @@ def drawn(rows: int, width: int, classes: int, epochs: int, size: int, seed: int
 
 
 class Subnormal(TorchDispatchMode):
-    """Counts the numbers below the normal ones in products of matrices, which take a CPU ten times as long."""
+    """Counts the numbers below the normal ones in products of matrices, which take a CPU far longer."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch says no type there

@@ -197,7 +197,7 @@ def _softmax(exponent: Tensor) -> Tensor:
     """Return a softmax over the last axis of numbers whose greatest is 0."""
     if exponent.device.type != "cpu":
         return exponent.softmax(dim=2)
-    weights = exponent.exp()  # over as few numbers torch's own takes up to ten times as long on a CPU
+    weights = exponent.exp()  # over as few numbers torch's own takes many times as long on some CPUs
     return weights / weights.sum(dim=2, keepdim=True)
 
 

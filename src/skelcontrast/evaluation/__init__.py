@@ -4,18 +4,16 @@ Works on any `torch.nn.Module` that maps (N, C, T, V, M) to (N, D) and knows no 
 """
 
 from skelcontrast.evaluation._probe import LinearProbeResult
+from skelcontrast.evaluation.bank import bank_contents, neighbor_precision, own_key_share
 from skelcontrast.evaluation.clustering import KMeans, k_means, normalized_mutual_information
 from skelcontrast.evaluation.features import Features, SkeletonSource, extract_features
 from skelcontrast.evaluation.finetune import ClassifierResult, train_classifier
 from skelcontrast.evaluation.fusion import STREAM_WEIGHTS, Scores, WeightSearch, fuse, search_weights
 from skelcontrast.evaluation.health import (
     alignment,
-    bank_contents,
     contrastive_health,
     dimension_spread,
     effective_rank,
-    neighbor_precision,
-    own_key_share,
     uniformity,
 )
 from skelcontrast.evaluation.knn import knn_accuracy, knn_predict

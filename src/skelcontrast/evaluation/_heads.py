@@ -72,7 +72,7 @@ def train_heads(
                 n = len(inputs)
                 torch.addmm(bias, inputs, weight.T, out=logits[:n])
                 torch.softmax(logits[:n].view(n, H, C), dim=2, out=softmax[:n])
-                # A CPU multiplies numbers this close to zero ten times as slowly, and no weight would notice them.
+                # A CPU multiplies numbers this close to zero far more slowly, and no weight would notice them.
                 functional.threshold(softmax[:n], tiny, 0.0, inplace=True)
                 error = softmax[:n].scatter_add_(2, index, minus_one[:n]).view(n, H * C).T
                 weight_velocity.addmm_(error, inputs, beta=schedule.momentum, alpha=1 / n)

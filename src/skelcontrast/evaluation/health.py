@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation.features import check_features, check_labels
+from skelcontrast.evaluation.bank import check_integers, neighbor_precision, own_key_share
+from skelcontrast.evaluation.features import check_features
 
 
 def alignment(query: Tensor, key: Tensor) -> float:
@@ -147,99 +148,6 @@ def dimension_spread(embeddings: Tensor) -> Tensor:
     return points.std(dim=0, correction=0) * math.sqrt(points.shape[1])
 
 
-def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
-    """Return which sample lies in every row of a first-in-first-out bank, so that nothing need be stored beside it.
-
-    Args:
-        seen: What is known of the samples, such as their positions in the data set (S,), integers, in the order in
-            which their keys were enqueued. The last `size` of them are enough.
-        size: Number of rows of the bank, K.
-        pointer: Row that the next key takes, ``MemoryQueue.pointer``.
-
-    Returns:
-        What lies in each row (K,), int64, on the device of `seen`; -1 in rows that were filled before `seen` begins.
-
-    Raises:
-        TypeError: If `seen` does not hold integers.
-        ValueError: If it is not of rank 1, or a number is out of range.
-
-    Example:
-        Five samples went through a bank of four. The fifth, 14, took row 0 again, so the next row is 1:
-
-        >>> bank_contents(torch.tensor([10, 11, 12, 13, 14]), size=4, pointer=1)
-        tensor([14, 11, 12, 13])
-        >>> bank_contents(torch.tensor([10, 11]), size=4, pointer=2)
-        tensor([10, 11, -1, -1])
-    """
-    owner = "bank_contents"
-    _integers(owner, "seen", seen, empty=True)
-    _check.integer(owner, "size", size, 1)
-    first_free = _check.integer(owner, "pointer", int(pointer), 0, size - 1)
-    recent = seen[-size:]
-    rows = (first_free - len(recent) + torch.arange(len(recent), device=seen.device)) % size
-    return torch.full((size,), -1, device=seen.device).index_copy_(0, rows, recent.long())
-
-
-def neighbor_precision(neighbors: Tensor, labels: Tensor, bank_labels: Tensor) -> float:
-    """Return the share of mined neighbours that are of their query's class.
-
-    Compare it with the share of the class in the bank, which is what neighbours drawn blindly would reach.
-
-    Args:
-        neighbors: Rows of the bank (N, P), as `losses.nearest_neighbors` returns them.
-        labels: Classes (N,) of the queries.
-        bank_labels: Classes (K,) of what lies in the bank, -1 where that is unknown; such a neighbour counts as wrong.
-
-    Raises:
-        TypeError: If an argument does not hold integers.
-        ValueError: If shapes do not match, or there are no neighbours.
-
-    Example:
-        Of the first query's neighbours one is of its class 5, of the second's both are of its class 6:
-
-        >>> bank_labels = torch.tensor([5, 6, 6, -1])
-        >>> neighbor_precision(torch.tensor([[0, 3], [1, 2]]), torch.tensor([5, 6]), bank_labels)
-        0.75
-    """
-    owner = "neighbor_precision"
-    _integers(owner, "neighbors", neighbors, "N P")
-    check_labels(owner, "labels", labels, rows=len(neighbors), why="to match `neighbors`")
-    _integers(owner, "bank_labels", bank_labels)
-    low, high = int(neighbors.min()), int(neighbors.max())
-    if low < 0 or high >= len(bank_labels):
-        must = f"lie in [0, {len(bank_labels) - 1}], the rows of `bank_labels`"
-        _check.fail(owner, "neighbors", must, f"rows from {low} to {high}")
-    found = bank_labels[neighbors]
-    return float(((found == labels[:, None]) & (found >= 0)).double().mean())
-
-
-def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
-    """Return the share of the bank that holds older keys of the query itself, averaged over the queries.
-
-    Those are false negatives: the loss pushes a query away from itself. 0 is healthy. Times K it is how many keys of
-    its own a query meets: on average c, if the bank is c times as large as the data set. Ask before the keys of the
-    step itself are enqueued, which are no older ones.
-
-    Args:
-        samples: Which samples the queries are (N,), integers.
-        bank_samples: Which samples lie in the bank (K,), -1 where that is unknown, as from `bank_contents`.
-
-    Raises:
-        TypeError: If an argument does not hold integers.
-        ValueError: If an argument is not of rank 1, or is empty.
-
-    Example:
-        Sample 7 is in two of four rows, sample 8 in none:
-
-        >>> own_key_share(torch.tensor([7, 8]), torch.tensor([7, 9, 7, -1]))
-        0.25
-    """
-    _integers("own_key_share", "samples", samples)
-    _integers("own_key_share", "bank_samples", bank_samples)
-    own = samples[:, None] == bank_samples
-    return int(own.count_nonzero()) / own.numel()  # a mean would hold eight bytes for each of the N x K
-
-
 def contrastive_health(
     query: Tensor, key: Tensor, neighbors: Tensor, *, samples: Tensor, bank_samples: Tensor, labels: Tensor
 ) -> dict[str, float]:
@@ -274,9 +182,9 @@ def contrastive_health(
     """
     owner = "contrastive_health"
     check_features(owner, "query", query)
-    _integers(owner, "labels", labels)
+    check_integers(owner, "labels", labels)
     for name, rows, low in (("samples", samples, 0), ("bank_samples", bank_samples, -1)):
-        _integers(owner, name, rows)
+        check_integers(owner, name, rows)
         if int(rows.min()) < low or int(rows.max()) >= len(labels):
             got = f"positions from {int(rows.min())} to {int(rows.max())}"
             _check.fail(owner, name, f"lie in [{low}, {len(labels) - 1}], the positions in `labels`", got)
@@ -295,11 +203,3 @@ def contrastive_health(
 
 def _unit(embeddings: Tensor) -> Tensor:
     return functional.normalize(embeddings.detach().float(), dim=1)
-
-
-def _integers(owner: str, name: str, value: object, axes: str = "N", *, empty: bool = False) -> None:
-    """Check integers of the given rank, at least one of them unless told otherwise."""
-    numbers = _check.shape(owner, name, _check.tensor(owner, name, value, floating=False), axes)
-    check_labels(owner, name, numbers.flatten(), rows=numbers.numel(), why="")
-    if not empty and not numbers.numel():
-        _check.fail(owner, name, "hold at least one number", _check.show(numbers.shape))

@@ -26,7 +26,7 @@ precision, and in 16 bits, where that is the largest layer that was measured."""
 
 DENSE_ENTRIES_PER_FRAME = 1600
 """V * V * C_in * C_out / (N * T) up to which the dense map is taken in bfloat16 on a CPU that multiplies tiles: on an
-Intel Xeon's core it beat other plain products at 800, and lost to them at 3000."""
+Intel Xeon's core it beat other plain products in every layer up to 770. Beyond 3000 that depends on the layer."""
 
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
 
