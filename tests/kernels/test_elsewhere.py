@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 KERNELS = {
-    *("forward", "backward_features", "backward_maps", "add_up"),
+    *("spread", "backward_graph", "backward_maps", "add_up"),
     *("convolve", "backward_weight", "add_taps"),
     *("batch_statistics", "finish_statistics", "normalize", "gradient_sums", "finish_sums", "gradient_features"),
 }
