@@ -89,25 +89,27 @@ def finish_statistics(
     BIAS: tl.constexpr,
 ) -> None:
     """Mean and inverse standard deviation of every channel; the running statistics move towards them."""
-    if COUNT:
-        tl.store(batches, tl.load(batches) + 1, tl.program_id(0) == 0)
     part, channel = tl.arange(0, PB), tl.program_id(0) * CB + tl.arange(0, CB)
     present = channel < C
     where = sums + part[:, None] * 2 * C + channel[None, :]
     mask = (part < parts)[:, None] & present[None, :]
-    shifted = tl.sum(tl.load(where, mask, 0.0), 0) / R
-    variance = tl.sum(tl.load(where + C, mask, 0.0), 0) / R - shifted * shifted
+    # All that is read comes before all that is written, which the compiler does not reorder.
+    shifted, squares = tl.load(where, mask, 0.0), tl.load(where + C, mask, 0.0)
+    first = tl.load(x + channel, present, 0.0).to(tl.float32)
+    mean_before = tl.load(running_mean + channel, present, 0.0).to(tl.float32)
+    variance_before = tl.load(running_variance + channel, present, 0.0).to(tl.float32)
+    bias = tl.load(left_out + channel, present, 0.0).to(tl.float32) if BIAS else tl.zeros((CB,), tl.float32)
+    shift = tl.sum(shifted, 0) / R
+    variance = tl.sum(squares, 0) / R - shift * shift
     variance = tl.where(variance < 0, 0.0, variance)
-    value = tl.load(x + channel, present, 0.0).to(tl.float32) + shifted
+    value = first + shift
     tl.store(mean + channel, value, present)
     tl.store(inverse + channel, 1 / tl.sqrt(variance + eps), present)
-    if BIAS:
-        value += tl.load(left_out + channel, present, 0.0).to(tl.float32)
-    before = tl.load(running_mean + channel, present, 0.0).to(tl.float32)
-    tl.store(running_mean + channel, before + momentum * (value - before), present)
-    before = tl.load(running_variance + channel, present, 0.0).to(tl.float32)
+    tl.store(running_mean + channel, mean_before + momentum * (value + bias - mean_before), present)
     unbiased = variance * (R / (R - 1.0))
-    tl.store(running_variance + channel, before + momentum * (unbiased - before), present)
+    tl.store(running_variance + channel, variance_before + momentum * (unbiased - variance_before), present)
+    if COUNT:
+        tl.store(batches, tl.load(batches) + 1, tl.program_id(0) == 0)
 
 
 @_jit

@@ -93,8 +93,12 @@ class STGCNBlock(nn.Module):
         if self.residual is None:
             return None
         # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last memory
-        # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
-        kept = x if self.stride == 1 else x[:, :, :: self.stride].contiguous(memory_format=memory_format_of(x))
+        # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035). Channels come last, for the
+        # gradient of a slice is laid out as the slice was taken.
+        kept = x
+        if self.stride != 1:
+            kept = x.permute(0, 2, 3, 1)[:, :: self.stride].permute(0, 3, 1, 2)
+            kept = kept.contiguous(memory_format=memory_format_of(x))
         if is_plain(self.residual):
             conv, norm = self.residual
             return convolved(conv, norm, kept, relu=False)
