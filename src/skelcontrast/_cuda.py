@@ -12,8 +12,6 @@ from torch import Tensor
 from skelcontrast import _check
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
-"""Compute capabilities with the shared memory per multiprocessor that some kernels take, above 99 KiB up to 160."""
 
 
 def _triton_version() -> tuple[int, ...]:

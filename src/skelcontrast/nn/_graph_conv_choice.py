@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._cuda import HAS_TRITON, ROOMY, TRITON_VERSION, capability, check_triton, triton_cannot
+from skelcontrast._cuda import HAS_TRITON, TRITON_VERSION, capability, check_triton, triton_cannot
 from skelcontrast.nn._precision import TILES_IN_CPU, autocast_dtype, is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
@@ -91,8 +91,4 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
         return None
     if TRITON_VERSION < _TRITON_STACKS:
         return f"for Triton {'.'.join(map(str, TRITON_VERSION))}, which cannot compile a stack of products"
-    on = capability(x.device)
-    if on < (8, 0) or (is_full_precision(x) and on not in ROOMY):
-        numbers = "float32" if is_full_precision(x) else "16 bits"
-        return f"for {numbers} on this device, which has too little shared memory"
-    return None
+    return None if capability(x.device) >= (8, 0) else "on this device, which has too little shared memory"
