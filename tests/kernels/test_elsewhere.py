@@ -10,7 +10,7 @@ import pytest
 
 KERNELS = {
     *("spread", "backward_graph", "backward_maps", "add_up"),
-    *("convolve", "backward_weight", "add_taps"),
+    *("lay_band", "convolve", "backward_weight", "add_taps"),
     *("batch_statistics", "finish_statistics", "normalize", "gradient_sums", "finish_sums", "gradient_features"),
 }
 

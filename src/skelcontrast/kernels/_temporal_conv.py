@@ -7,10 +7,14 @@ is not finite spreads over its block: zero times infinity.) The gradient in x is
 gradients in weight and bias stay on the chip until a program has seen its rows, and are written once per program, to be
 added up in a fixed order.
 
+A band is laid out once per call, in the dtype of the features, all K numbers of a column together. It is at most a few
+times as large as the weight, since few frames leave a block, so any weight may have one.
+
 Sizes: T frames of a sample in and U out, V joints, C and O channels, L taps, `blocks` of frames per sample, `rows` in
 all. Of a block: F frames in, J out, JP padded. Of a tile: FB frames in at a time, CB and OB channels, BM rows. Frame f
 of block b is ``b * STEP + FIRST + f``; frames f in and j out meet in tap ``TAP + f * PER_F + j * PER_J``, where there
-is one. Features lie as (N, T, V, C), taps as (L, O, C). DOT is the arithmetic of the products.
+is one. Features lie as (N, T, V, C), the K rows of a band as (block of CB
+channels, frame in, channel), with frames up to a multiple of FB. DOT is the arithmetic of the products.
 """
 
 from collections.abc import Callable
@@ -52,30 +56,36 @@ def _features(
 
 
 @_jit
-def _band(
+def lay_band(
     weight: tl.tensor,
-    f0: tl.tensor,
-    c0: tl.tensor,
-    o0: tl.tensor,
+    band: tl.tensor,
+    per_out: tl.tensor,
+    per_channel: tl.tensor,
+    per_tap: tl.tensor,
     C: tl.constexpr,
     O: tl.constexpr,
     L: tl.constexpr,
+    F: tl.constexpr,
     TAP: tl.constexpr,
     PER_F: tl.constexpr,
     PER_J: tl.constexpr,
     J: tl.constexpr,
     JP: tl.constexpr,
-    FB: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor]:
-    """Offsets and mask of taps as rows (frame in, channel in) and columns (frame out, channel out)."""
-    row, column = tl.arange(0, FB * CB), tl.arange(0, JP * OB)
-    f, channel = f0 + row // CB, c0 + row % CB
-    j, out = column // OB, o0 + column % OB
-    tap = (TAP + f * PER_F)[:, None] + (j * PER_J)[None, :]
-    mask = (tap >= 0) & (tap < L) & (channel < C)[:, None] & ((j < J) & (out < O))[None, :]
-    return weight + tap * (O * C) + channel[:, None] + (out * C)[None, :], mask
+    K: tl.constexpr,
+    KB: tl.constexpr,
+) -> None:
+    """Lay out taps as a band from a weight of any strides; a program writes KB of its K rows."""
+    row, column = tl.program_id(0) * KB + tl.arange(0, KB), tl.arange(0, JP * OB)
+    padded: tl.constexpr = K // ((C + CB - 1) // CB)  # rows of a block of channels
+    f, channel = row % padded // CB, row // padded * CB + row % CB
+    j, out = column // OB, tl.program_id(1) * OB + column % OB
+    tap = (TAP + f * PER_F)[None, :] + (j * PER_J)[:, None]
+    mask = (tap >= 0) & (tap < L) & ((f < F) & (channel < C))[None, :] & ((j < J) & (out < O))[:, None]
+    where = tap * per_tap + (channel * per_channel)[None, :] + (out * per_out)[:, None]
+    taps = tl.load(weight + where, mask, 0.0).to(band.dtype.element_ty)
+    tl.store(band + (tl.program_id(1) * (JP * OB) + column)[:, None] * K + row[None, :], taps)
 
 
 @_jit
@@ -91,7 +101,7 @@ def _dot(a: tl.tensor, b: tl.tensor, total: tl.tensor, DOT: tl.constexpr) -> tl.
 @_jit
 def convolve(
     x: tl.tensor,
-    weight: tl.tensor,
+    band: tl.tensor,
     bias: tl.tensor,
     y: tl.tensor,
     rows: tl.tensor,
@@ -101,33 +111,31 @@ def convolve(
     V: tl.constexpr,
     C: tl.constexpr,
     O: tl.constexpr,
-    L: tl.constexpr,
     F: tl.constexpr,
     STEP: tl.constexpr,
     FIRST: tl.constexpr,
-    TAP: tl.constexpr,
-    PER_F: tl.constexpr,
-    PER_J: tl.constexpr,
     J: tl.constexpr,
     JP: tl.constexpr,
     FB: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
+    K: tl.constexpr,
     BM: tl.constexpr,
     BIAS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
     """Outputs, or gradients in x without a bias."""
     row, o0 = tl.program_id(0) * BM + tl.arange(0, BM), tl.program_id(1) * OB
+    inner, column = tl.arange(0, FB * CB), tl.arange(0, JP * OB)
+    taps = band + (tl.program_id(1) * (JP * OB) + column)[None, :] * K + inner[:, None]
+    padded: tl.constexpr = K // ((C + CB - 1) // CB)  # rows of a block of channels
     total = tl.zeros((BM, JP * OB), tl.float32)
-    for c0 in range(0, C, CB):
-        for f0 in range(0, F, FB):
-            where, mask = _features(x, row, rows, blocks, f0, c0, T, V, C, F, STEP, FIRST, FB, CB)
-            features = tl.load(where, mask, 0.0)
-            where, mask = _band(weight, f0, c0, o0, C, O, L, TAP, PER_F, PER_J, J, JP, FB, CB, OB)
-            total = _dot(features, tl.load(where, mask, 0.0), total, DOT)
+    for k0 in range(0, K, FB * CB):
+        f0, c0 = k0 % padded // CB, k0 // padded * CB
+        where, mask = _features(x, row, rows, blocks, f0, c0, T, V, C, F, STEP, FIRST, FB, CB)
+        total = _dot(tl.load(where, mask, 0.0), tl.load(taps + k0), total, DOT)
     if BIAS:
-        out = o0 + tl.arange(0, JP * OB) % OB
+        out = o0 + column % OB
         total += tl.load(bias + out, out < O, 0.0).to(tl.float32)[None, :]
     where, mask = _features(y, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
     tl.store(where, total.to(y.dtype.element_ty), mask)
@@ -139,9 +147,9 @@ def backward_weight(
     x: tl.tensor,
     sums: tl.tensor,
     rows: tl.tensor,
-    blocks: tl.tensor,
-    T: tl.tensor,
-    U: tl.tensor,
+    blocks: tl.constexpr,
+    T: tl.constexpr,
+    U: tl.constexpr,
     V: tl.constexpr,
     C: tl.constexpr,
     O: tl.constexpr,
@@ -158,29 +166,39 @@ def backward_weight(
     CB: tl.constexpr,
     OB: tl.constexpr,
     BM: tl.constexpr,
+    BR: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Gradients in weight (L, C, O) and bias (O), a row of both for each program and frame out of a block."""
-    groups = tl.cdiv(F, FB)
-    f0, c0, o0 = tl.program_id(1) % groups * FB, tl.program_id(1) // groups * CB, tl.program_id(2) * OB
-    of_weight, of_bias = tl.zeros((FB * CB, JP * OB), tl.float32), tl.zeros((16, JP * OB), tl.float32)
-    for tile in range(tl.program_id(0), tl.cdiv(rows, BM), tl.num_programs(0)):
-        row = tile * BM + tl.arange(0, BM)
-        where, mask = _features(upstream, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
-        above = tl.load(where, mask, 0.0)
-        of_bias += tl.sum(tl.reshape(above.to(tl.float32), (BM // 16, 16, JP * OB)), 0)
-        where, mask = _features(x, row, rows, blocks, f0, c0, T, V, C, F, STEP, FIRST, FB, CB)
-        of_weight = _dot(tl.trans(tl.load(where, mask, 0.0)), above, of_weight, DOT)
-    inner, column = tl.arange(0, FB * CB), tl.arange(0, JP * OB)
-    f, channel = f0 + inner // CB, c0 + inner % CB
+    """Gradients in weight (L, C, O) and bias (O), a row of both for each program and frame out of a block.
+
+    The last programs along the second axis sum the bias alone: beside products it would take all of them longer.
+    """
+    o0, column = tl.program_id(2) * OB, tl.arange(0, JP * OB)
     j, out = column // OB, o0 + column % OB
     present = (j < J) & (out < O)
     part = sums + (tl.program_id(0) * J + j) * (L * C * O + O) + out
-    tap = (TAP + f * PER_F)[:, None] + (j * PER_J)[None, :]
-    mask = (tap >= 0) & (tap < L) & (channel < C)[:, None] & present[None, :]
-    tl.store(part[None, :] + (tap * C + channel[:, None]) * O, of_weight, mask)
-    if tl.program_id(1) == 0:
-        tl.store(part + L * C * O, tl.sum(of_bias, 0), present)
+    if tl.program_id(1) == tl.num_programs(1) - 1:
+        of_bias = tl.zeros((JP * OB,), tl.float32)
+        for tile in range(tl.program_id(0), tl.cdiv(rows, BR), tl.num_programs(0)):
+            row = tile * BR + tl.arange(0, BR)
+            where, mask = _features(upstream, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
+            of_bias += tl.sum(tl.load(where, mask, 0.0).to(tl.float32), 0)
+        tl.store(part + L * C * O, of_bias, present)
+    else:
+        groups = tl.cdiv(F, FB)
+        f0, c0 = tl.program_id(1) % groups * FB, tl.program_id(1) // groups * CB
+        of_weight = tl.zeros((FB * CB, JP * OB), tl.float32)
+        for tile in range(tl.program_id(0), tl.cdiv(rows, BM), tl.num_programs(0)):
+            row = tile * BM + tl.arange(0, BM)
+            where, mask = _features(upstream, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
+            above = tl.load(where, mask, 0.0)
+            where, mask = _features(x, row, rows, blocks, f0, c0, T, V, C, F, STEP, FIRST, FB, CB)
+            of_weight = _dot(tl.trans(tl.load(where, mask, 0.0)), above, of_weight, DOT)
+        inner = tl.arange(0, FB * CB)
+        f, channel = f0 + inner // CB, c0 + inner % CB
+        tap = (TAP + f * PER_F)[:, None] + (j * PER_J)[None, :]
+        mask = (tap >= 0) & (tap < L) & (channel < C)[:, None] & present[None, :]
+        tl.store(part[None, :] + (tap * C + channel[:, None]) * O, of_weight, mask)
 
 
 @_jit

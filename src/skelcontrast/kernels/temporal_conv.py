@@ -1,5 +1,6 @@
 """Convolution over frames for CUDA: a block of frames at a time, in and out, and the same backwards."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -7,13 +8,18 @@ import torch
 from torch import Tensor
 
 from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
-from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve
+from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve, lay_band
+
+_LAID = 16
+"""Rows of a band that a program lays."""
+_PROGRAMS = 4
+"""Programs that sum over frames, for each multiprocessor: as many as run there at a time."""
 
 
 class _Tile(NamedTuple):
     """Sizes of a tile: frames out, and padded; frames in at a time; channels in and out; rows. Then how it is run.
 
-    Those that were fastest on an H200, among those of which the compiler reports few or no spilled registers.
+    No registers are spilled, and enough programs run on a multiprocessor at a time to hide how long memory takes.
     """
 
     J: int
@@ -33,10 +39,9 @@ class _Tile(NamedTuple):
         """
         narrow = width <= 2
         frames, padded, inner, outer = _widths(64 if narrow else 32, fan_in, fan_out, multiple)
-        if narrow and outer == 16:
-            return cls(frames, padded, 64 // inner, inner, outer, 128, num_stages=1)
         if narrow:
-            return cls(frames, padded, 1, inner, outer, 64 if outer == 32 else 128)
+            at_once, stages = (64 // inner, 3) if outer == 16 else (1, 4 if outer == 32 else 3)
+            return cls(frames, padded, at_once, inner, outer, 128, num_warps=8, num_stages=stages)
         if outer == 32:
             return cls(frames, padded, 1, inner, outer, 128, num_warps=8)
         return cls(frames, padded, 1, inner, outer, 64)
@@ -47,11 +52,6 @@ class _Tile(NamedTuple):
         rows, stages = (64, 3) if width <= 2 else (32, 1)
         frames, padded, inner, outer = _widths(64, fan_in, fan_out, 1)
         return cls(frames, padded, 64 // inner, inner, outer, rows, num_stages=stages)
-
-    def programs(self, width: int, device: torch.device) -> int:
-        """Return how many programs sum over frames."""
-        narrow = {16: 2, 32: 4, 64: 6}  # of how many each multiprocessor gets, by channels
-        return (narrow[self.OB] if width <= 2 else 4) * multiprocessors(device)
 
 
 class _Band(NamedTuple):
@@ -94,11 +94,10 @@ class _Case(NamedTuple):
         """Return the case of features before and after."""
         return cls(x.shape, out.shape, length, stride, x.element_size(), precision_of(x), x.device)
 
-    def options(self, tile: _Tile, band: _Band) -> dict[str, int | str]:
-        """Return what the kernels are told."""
+    def options(self, tile: _Tile) -> dict[str, int | str]:
+        """Return what the kernels of products are told, but for the band."""
         channels = {"C": self.before[1], "O": self.after[1]}
-        more = {"L": self.length, "V": self.before[3], "DOT": self.precision}
-        return {**channels, **more, **tile._asdict(), **band._asdict()}
+        return {**channels, "V": self.before[3], "DOT": self.precision, **tile._asdict()}
 
     def sizes(self, tile: _Tile) -> tuple[int, int, int, int]:
         """Return the numbers of rows, of blocks of frames in a sample, and of frames in and out."""
@@ -111,18 +110,30 @@ class _Plan(NamedTuple):
     """How a kernel is launched."""
 
     grid: tuple[int, ...]
-    sizes: tuple[int, int, int, int]
-    options: dict[str, int | str]
+    sizes: tuple[int, ...]
+    options: Mapping[str, int | str]
 
 
 @lru_cache(maxsize=1024)
-def _plan(case: _Case, *, gradient: bool) -> _Plan:
-    """Lay out a convolution, or the gradient in its input, whose case leads from the upstream gradient to that."""
+def _plan(case: _Case, *, gradient: bool) -> tuple[_Plan, _Plan]:
+    """Lay out a convolution, or the gradient in its input, whose case leads from the upstream gradient to that.
+
+    Return how its band is laid, of these sizes, and how it is convolved.
+    """
     fan_in, fan_out = case.before[1], case.after[1]
     tile = _Tile.of(case.width, fan_in, fan_out, case.stride if gradient else 1)
     band = (_Band.backward if gradient else _Band.forward)(case.length, case.stride, tile.J)
+    inner = ceil_div(fan_in, tile.CB) * ceil_div(band.F, tile.FB) * tile.FB * tile.CB
+    outer = ceil_div(fan_out, tile.OB)
+    shape = {"F": band.F, "J": tile.J, "JP": tile.JP, "CB": tile.CB, "OB": tile.OB, "K": inner}
+    taps = {"L": case.length, "TAP": band.TAP, "PER_F": band.PER_F, "PER_J": band.PER_J}
+    laid = {"C": fan_in, "O": fan_out, **shape, **taps, "KB": _LAID}
+    options = {**case.options(tile), **shape, "STEP": band.STEP, "FIRST": band.FIRST}
     sizes = case.sizes(tile)
-    return _Plan((ceil_div(sizes[0], tile.BM), ceil_div(fan_out, tile.OB)), sizes, case.options(tile, band))
+    return (
+        _Plan((inner // _LAID, outer), (outer, tile.JP * tile.OB, inner), laid),
+        _Plan((ceil_div(sizes[0], tile.BM), outer), sizes, options),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -133,30 +144,28 @@ def _plan_sums(case: _Case) -> tuple[_Plan, int, dict[str, int]]:
     band = _Band.forward(case.length, case.stride, tile.J)
     sizes = case.sizes(tile)
     inner, outer = ceil_div(band.F, tile.FB) * ceil_div(fan_in, tile.CB), ceil_div(fan_out, tile.OB)
-    programs = ceil_div(tile.programs(case.width, case.device), inner * outer)
+    programs = ceil_div(_PROGRAMS * multiprocessors(case.device), (inner + 1) * outer)
     programs = max(1, min(programs, ceil_div(sizes[0], tile.BM)))
     rows = programs * tile.J  # one for each program and frame out of a block
     rows_up = min(512, power_of_two(rows))
     adding = {"C": fan_in, "O": fan_out, "L": case.length, "PB": rows_up, "WB": max(8, 4096 // rows_up)}
-    return _Plan((programs, inner, outer), sizes, case.options(tile, band)), rows, adding
+    options = {**case.options(tile), **band._asdict(), "L": case.length, "BR": 512 // case.width}
+    return _Plan((programs, inner + 1, outer), sizes, options), rows, adding
 
 
 def triton_temporal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, out: Tensor) -> None:
     """Write into `out` what `temporal_conv` returns; features are channels-last."""
-    grid, sizes, options = _plan(_Case.of(x, out, weight.shape[2], stride), gradient=False)
-    taps = _laid_out(weight, x, (2, 0, 1, 3))
-    shift = taps if bias is None else bias.contiguous()
+    case = _Case.of(x, out, weight.shape[2], stride)
     with on_device_of(x):
-        convolve[grid](x, taps, shift, out, *sizes, BIAS=bias is not None, **options)
+        _convolve(x, weight, bias, out, case, gradient=False)
 
 
 def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, grad_x: Tensor) -> tuple[Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight and bias; features are channels-last."""
     fan_out, length = weight.shape[0], weight.shape[2]
-    taps = _laid_out(weight, x, (2, 1, 0, 3))
     with on_device_of(x):
-        grid, sizes, options = _plan(_Case.of(upstream, grad_x, length, stride), gradient=True)
-        convolve[grid](upstream, taps, taps, grad_x, *sizes, BIAS=False, **options)
+        case = _Case.of(upstream, grad_x, length, stride)
+        _convolve(upstream, weight.transpose(0, 1), None, grad_x, case, gradient=True)
         (grid, sizes, options), rows, adding = _plan_sums(_Case.of(x, upstream, length, stride))
         # A row of sums: of the weight, of the bias.
         width = weight.numel() + fan_out
@@ -168,14 +177,18 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
     return of_weight, of_bias
 
 
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, case: _Case, *, gradient: bool) -> None:
+    """Convolve with the band of a weight (channels out, channels in, L), which may lie in any way."""
+    laying, plan = _plan(case, gradient=gradient)
+    band = torch.empty(laying.sizes, dtype=x.dtype, device=x.device)
+    lay_band[laying.grid](weight, band, *weight.stride()[:3], **laying.options)
+    shift = band if bias is None else bias.contiguous()
+    convolve[plan.grid](x, band, shift, out, *plan.sizes, BIAS=bias is not None, **plan.options)
+
+
 def _widths(width: int, fan_in: int, fan_out: int, multiple: int) -> tuple[int, int, int, int]:
     """Return frames out, also padded, and channels in and out, so that a tile is 64 features wide outwards or near."""
     inner = min(padded(fan_in), width)
     outer = min(padded(fan_out), 64, 128 // power_of_two(multiple))
     frames = multiple * max(1, 64 // (outer * multiple))
     return frames, power_of_two(frames), inner, outer
-
-
-def _laid_out(weight: Tensor, x: Tensor, order: tuple[int, int, int, int]) -> Tensor:
-    """Return a weight with its axes in that order in memory, as numbers like those of `x`."""
-    return weight.permute(order).to(x.dtype, copy=True, memory_format=torch.contiguous_format)
