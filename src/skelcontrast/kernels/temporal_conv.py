@@ -12,8 +12,6 @@ from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convo
 
 _LAID = 16
 """Rows of a band that a program lays."""
-_PROGRAMS = 4
-"""Programs that sum over frames, for each multiprocessor: as many as run there at a time."""
 
 
 class _Tile(NamedTuple):
@@ -48,10 +46,16 @@ class _Tile(NamedTuple):
 
     @classmethod
     def of_sums(cls, width: int, fan_in: int, fan_out: int) -> "_Tile":
-        """Choose the tile of the gradient in the weight: 64 x 64 sums."""
-        rows, stages = (64, 3) if width <= 2 else (32, 1)
-        frames, padded, inner, outer = _widths(64, fan_in, fan_out, 1)
-        return cls(frames, padded, 64 // inner, inner, outer, rows, num_stages=stages)
+        """Choose the tile of the gradient in the weight: 64 x 64 sums, or 128 x 128."""
+        if width > 2:
+            frames, padded, inner, outer = _widths(64, fan_in, fan_out, 1)
+            return cls(frames, padded, 64 // inner, inner, outer, 32, num_stages=1)
+        frames, padded, inner, outer = _widths(64, fan_in, fan_out, 1, columns=128)
+        return cls(frames, padded, 128 // inner, inner, outer, 64, num_warps=8)
+
+    def programs(self, device: torch.device) -> int:
+        """Return how many programs sum over frames: as many as a device runs at a time."""
+        return 16 // self.num_warps * multiprocessors(device)
 
 
 class _Band(NamedTuple):
@@ -144,7 +148,7 @@ def _plan_sums(case: _Case) -> tuple[_Plan, int, dict[str, int]]:
     band = _Band.forward(case.length, case.stride, tile.J)
     sizes = case.sizes(tile)
     inner, outer = ceil_div(band.F, tile.FB) * ceil_div(fan_in, tile.CB), ceil_div(fan_out, tile.OB)
-    programs = ceil_div(_PROGRAMS * multiprocessors(case.device), (inner + 1) * outer)
+    programs = ceil_div(tile.programs(case.device), (inner + 1) * outer)
     programs = max(1, min(programs, ceil_div(sizes[0], tile.BM)))
     rows = programs * tile.J  # one for each program and frame out of a block
     rows_up = min(512, power_of_two(rows))
@@ -186,9 +190,9 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, case:
     convolve[plan.grid](x, band, shift, out, *plan.sizes, BIAS=bias is not None, **plan.options)
 
 
-def _widths(width: int, fan_in: int, fan_out: int, multiple: int) -> tuple[int, int, int, int]:
-    """Return frames out, also padded, and channels in and out, so that a tile is 64 features wide outwards or near."""
+def _widths(width: int, fan_in: int, fan_out: int, multiple: int, columns: int = 64) -> tuple[int, int, int, int]:
+    """Return frames out, also padded, and channels in and out, so that a tile is `columns` wide outwards or near."""
     inner = min(padded(fan_in), width)
     outer = min(padded(fan_out), 64, 128 // power_of_two(multiple))
-    frames = multiple * max(1, 64 // (outer * multiple))
+    frames = multiple * max(1, columns // (outer * multiple))
     return frames, power_of_two(frames), inner, outer
