@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skelcontrast._side_by_side import in_turn
 from skelcontrast.kernels._batch_norm import (
     batch_statistics,
     finish_statistics,
@@ -39,9 +40,10 @@ def triton_statistics(
     there = {"COUNT": batches is not None, "BIAS": left_out is not None}
     with on_device_of(x):
         batch_statistics[plan.summed](x, sums, rows, channels, **plan.summed_tile)
-        finish_statistics[plan.finish](
-            x, sums, mean, inverse, *moved, parts, rows, channels, momentum, eps, **plan.finish_tile, **there
-        )
+        with in_turn(running_mean.data_ptr()):
+            finish_statistics[plan.finish](
+                x, sums, mean, inverse, *moved, parts, rows, channels, momentum, eps, **plan.finish_tile, **there
+            )
     return mean, inverse
 
 

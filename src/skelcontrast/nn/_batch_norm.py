@@ -18,7 +18,7 @@ _HOOKS_OF_ALL = (
     hooks._global_backward_hooks,
     hooks._global_backward_pre_hooks,
 )
-_KNOWN = (nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
+_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
 
 
 class _Tracking(Protocol):
@@ -71,7 +71,7 @@ def normalized(
     """
     modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
     p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
-    if _trains(norm) and all(_is_known(module) for module in modules) and p < 1 and _is_for_kernels(x, residual):
+    if all(_is_known(module) for module in modules) and p < 1 and is_fused(norm, x, residual):
         return fused(norm, x, p, residual, relu=relu is not False, left_out=left_out)
     heard = any(_has_listeners(module) for module in modules)  # they may keep what they are shown
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
@@ -94,9 +94,19 @@ def fused(
     return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, left_out, seed, p, relu)
 
 
+def is_fused(norm: nn.Module, x: Tensor, residual: Tensor | None = None) -> TypeGuard[_Tracking]:
+    """Tell whether kernels take the place of a batch norm of features (N, C, T, V), see `fused`."""
+    return _is_known(norm) and _trains(norm) and _is_for_kernels(x, residual)
+
+
+def is_left_to_kernels(module: nn.Module) -> bool:
+    """Tell whether kernels take the place of a module, if of any batch norm at all, whatever the features."""
+    return _is_known(module) and (_trains(module) or not isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)))
+
+
 def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
     """Tell whether a batch norm normalises with the batch's own statistics and keeps a running mean of them."""
-    if not isinstance(norm, nn.BatchNorm2d):
+    if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
         return False
     return norm.training and norm.affine and norm.track_running_stats and norm.momentum is not None
 
@@ -119,12 +129,17 @@ def is_plain(module: nn.Module | None) -> TypeGuard[nn.Sequential]:
 
 def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:
     """Tell whether kernels can take these features, in which there are two values for each channel at least."""
-    if not _is_on_gpu(x) or triton_cannot(x, x.dtype) is not None or x.numel() <= x.shape[1]:
+    if not has_kernels(x) or x.numel() <= x.shape[1]:
         return False
     if residual is None:
         return x.is_contiguous(memory_format=torch.channels_last)
     alike = residual.shape == x.shape and residual.dtype == x.dtype
     return alike and all(one.is_contiguous(memory_format=torch.channels_last) for one in (x, residual))
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Tell whether there are kernels where a tensor is, and for its dtype."""
+    return _is_on_gpu(x) and triton_cannot(x, x.dtype) is None
 
 
 def _is_on_gpu(x: Tensor) -> bool:

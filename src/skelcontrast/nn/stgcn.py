@@ -10,7 +10,15 @@ from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.nn._batch_norm import convolved, is_plain, normalized
+from skelcontrast.nn._batch_norm import (
+    convolved,
+    fused,
+    has_kernels,
+    is_fused,
+    is_left_to_kernels,
+    is_plain,
+    normalized,
+)
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
 from skelcontrast.nn._precision import is_emulated
@@ -195,16 +203,25 @@ class STGCN(nn.Module):
         """
         hint = f"This encoder was built for layout {self.layout.name!r}."
         _check.skeletons("STGCN", "x", x, C=self.in_channels, V=self.layout.num_joints, hint=hint)
-        bodies = x.shape[-1]
-        flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
-        features = rearrange(flat, "(n m) (v c) t -> (n m) c t v", m=bodies, c=self.in_channels)
-        features = features.contiguous(memory_format=torch.channels_last)
+        features = self._standardized(x)
         if is_emulated(next(self.blocks.parameters())):
             with autocast_off(x.device):
                 wide: Tensor = self.blocks(features.float())
             return wide.to(torch.get_autocast_dtype("cpu"))
         out: Tensor = self.blocks(features)
         return out
+
+    def _standardized(self, x: Tensor) -> Tensor:
+        """Return coordinates (N * M, C, T, V), channels-last, each joint's with a batch norm of its own."""
+        if has_kernels(x):
+            rows = rearrange(x, "n c t v m -> (n m) t (v c)").contiguous().mT[..., None]  # channels-last
+            if is_fused(self.data_bn, rows):
+                out = fused(self.data_bn, rows, 0.0, None, relu=False)
+                features: Tensor = rearrange(out, "nm (v c) t 1 -> nm c t v", c=self.in_channels)
+                return features
+        flat = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
+        features = rearrange(flat, "nm (v c) t -> nm c t v", c=self.in_channels)
+        return features.contiguous(memory_format=torch.channels_last)
 
     def pool(self, feature_map: Tensor, present: Tensor) -> Tensor:
         """Average a feature map over frames, joints and bodies.
@@ -233,3 +250,20 @@ class STGCN(nn.Module):
         """Return which bodies of skeletons (N, C, T, V, M) are anywhere non-zero, (N, M) bool."""
         _check.skeletons("STGCN.present_bodies", "x", x)
         return (x != 0).flatten(1, 3).any(1)
+
+
+def changes_in_turn(encoder: nn.Module, x: Tensor) -> bool:
+    """Tell whether passes of an encoder with skeletons (N, C, T, V, M) may run side by side.
+
+    They may where they change nothing but running statistics, and those by kernels alone, which take turns at it.
+    """
+    if type(encoder) is not STGCN or not has_kernels(x):
+        return False
+
+    def by_kernels(parts: nn.Module | None) -> bool:
+        return parts is None or type(parts) is nn.Identity or (is_plain(parts) and all(map(is_left_to_kernels, parts)))
+
+    blocks = all(
+        type(block) is STGCNBlock and by_kernels(block.tcn) and by_kernels(block.residual) for block in encoder.blocks
+    )
+    return blocks and is_left_to_kernels(encoder.data_bn)

@@ -1,0 +1,128 @@
+"""Calls that do not need each other's results, on streams of their own while a CUDA graph is recorded."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _Recording:
+    """A run of a step in which streams may part: those in use so far, and what was changed last by whom."""
+
+    def __init__(self) -> None:
+        self.streams: list[torch.cuda.Stream] = []
+        self.changed: dict[Hashable, torch.cuda.Event] = {}
+
+    def part(self) -> torch.cuda.Stream:
+        """Return a stream that this run does not use yet."""
+        self.streams.append(_side_stream(torch.cuda.current_device(), len(self.streams)))
+        return self.streams[-1]
+
+
+_RECORDING: ContextVar[_Recording | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def streams_may_part() -> Iterator[None]:
+    """Let `side_by_side` use further streams in here; at the end the current one waits for all of them."""
+    recording = _Recording()
+    token = _RECORDING.set(recording)
+    try:
+        yield
+    finally:
+        _RECORDING.reset(token)
+    for stream in recording.streams:
+        torch.cuda.current_stream().wait_stream(stream)
+
+
+def side_by_side(
+    calls: Sequence[Callable[[Any], Any]],
+    inputs: Sequence[Any],
+    *,
+    changes: Callable[[], Sequence[Hashable | None]] | None = None,
+) -> list[Any]:
+    """Call functions, each with its input, of which none needs what another returns or changes.
+
+    They are called in this order, and draw random numbers in it. While `CapturedStep` records a step, all but the first
+    are put on a stream of their own, and their gradients too, so that the device may run them at the same time.
+
+    Args:
+        calls: The functions, of one argument each.
+        inputs: The argument of each: all that a function reads and that was made in this step, and does not stay until
+            its end. Tensors, and tuples, lists and mappings of them.
+        changes: Says what each function changes; those that change the same go one after the other, though their
+            gradients do not. Asked for only while a step is recorded.
+
+    Returns:
+        What each returned.
+
+    Raises:
+        ValueError: If there are not as many inputs, or things changed, as functions.
+
+    Example:
+        >>> side_by_side([torch.sum, torch.mean], [torch.ones(3), torch.ones(3)])
+        [tensor(3.), tensor(1.)]
+    """
+    recording = None if torch.compiler.is_compiling() else _RECORDING.get()
+    if recording is None:
+        return [call(x) for call, x in zip(calls, inputs, strict=True)]
+    changed = [None] * len(calls) if changes is None else changes()
+    current = torch.cuda.current_stream()
+    streams = [recording.part() if number else current for number in range(len(calls))]
+    results = []
+    with _no_shared_casts():
+        for stream in streams[1:]:
+            stream.wait_stream(current)
+        for call, x, what, stream in zip(calls, inputs, changed, streams, strict=True):
+            _keep(x, stream)
+            with torch.cuda.stream(stream), nullcontext() if what is None else in_turn(what):
+                results.append(call(x))
+            _keep(results[-1], current)
+    for stream in streams[1:]:
+        current.wait_stream(stream)
+    return results
+
+
+def in_turn(shared: Hashable) -> AbstractContextManager[None]:
+    """Return a context in which calls side by side change what they share: each waits for the one before, by order."""
+    recording = _RECORDING.get()
+    return nullcontext() if recording is None else _after_the_one_before(recording, shared)
+
+
+@contextmanager
+def _after_the_one_before(recording: _Recording, shared: Hashable) -> Iterator[None]:
+    stream = torch.cuda.current_stream()
+    if shared in recording.changed:
+        stream.wait_event(recording.changed[shared])
+    yield
+    recording.changed[shared] = stream.record_event()
+
+
+@contextmanager
+def _no_shared_casts() -> Iterator[None]:
+    """Let every stream cast weights itself: autocast would hand one what another has not cast yet."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def _keep(values: object, stream: torch.cuda.Stream) -> None:
+    """Tell the allocator that a stream reads tensors of another, so that it hands out their memory no earlier."""
+    if isinstance(values, Tensor):
+        if values.is_cuda:
+            values.record_stream(stream)
+    elif isinstance(values, tuple | list | Mapping):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            _keep(value, stream)
+
+
+@lru_cache(maxsize=256)
+def _side_stream(device: int, _number: int) -> torch.cuda.Stream:  # the same in every run, so that libraries are ready
+    return torch.cuda.Stream(device)
