@@ -18,7 +18,7 @@ Both forms start from one batch of float32 clips in memory and one set of weight
   loss.
 
 - captured, on CUDA only: the same step recorded as a CUDA graph.
-- compiled and captured, on CUDA only: with views, embeddings and loss under `torch.compile` besides, as
+- compiled and captured, on CUDA only: with views, each pass of the encoder and loss under `torch.compile` besides, as
   `examples/aimclr_ntu.py --fast` runs it. Compiling and recording are not in the time.
 - views given, on CUDA only: the released form without its augmentation, as where worker processes make the views in
   time.

@@ -148,26 +148,26 @@ def captured_step(
 ) -> Callable[[Tensor, torch.Generator], object]:
     """Return our step as a CUDA graph, with the fused optimiser behind it; it trains this very model.
 
-    Its views, embeddings and loss may be compiled, with options of the compiler, which takes its time here and none in
-    the steps.
+    Its views, passes and loss may be compiled, each by itself, with options of the compiler, which takes its time here
+    and none in the steps.
     """
     x, views = clips.to(generator.device), our_views()
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
 
-    def embed_and_compare(x: Tensor, drawn: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-        embedded = model.embed(*views.apply(x, drawn))
-        return embedded.key, model.loss(embedded, mine=True).total
-
     how: dict[str, Any] = {"fullgraph": True, "dynamic": False} | ({"options": options} if options else {})
-    compare = torch.compile(embed_and_compare, **how) if compiled else embed_and_compare
+    apply = torch.compile(views.apply, **how) if compiled else views.apply
+    if compiled:
+        model.compile(**how)
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = views.sample(x, generator)
         model.momentum_update()
+        made = apply(x, drawn)
         with autocast:
-            keys, loss = compare(x, drawn)
+            embedded = model.embed(*made)
+            loss = model.loss(embedded, mine=True).total
         loss.backward()
-        model.enqueue(keys)
+        model.enqueue(embedded.key)
         return {"total": loss.detach()}
 
     take = CapturedStep(step, x, model)

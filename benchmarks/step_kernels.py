@@ -5,8 +5,10 @@ python -m benchmarks.step_kernels --form captured      not compiled
 python -m benchmarks.step_kernels --inductor '{"combo_kernels": true, "layout_optimization": false}'
 python -m benchmarks.step_kernels --json result.json   also as numbers in a file
 
-A graph is replayed a few times. Kernels are summed over the replays by name, and names by what they belong to. "Between
-kernels" is the time of a replay in which none ran. On CUDA alone.
+A graph is replayed a few times. Kernels are summed over the replays by name, and names by what they belong to. Passes run
+side by side, so that the sums may exceed the step, and a kernel takes longer than alone where it shares the device: a
+share is of all kernels' time. "Between kernels" is the time of a replay in which none ran, and its share is of the step.
+On CUDA alone.
 """
 
 import argparse
@@ -124,9 +126,11 @@ def show(kernels: Sequence[Kernel], seconds: float, between: float) -> None:
     for kernel in kernels:
         count, spent = groups.get(group_of(kernel.name), (0.0, 0.0))
         groups[group_of(kernel.name)] = count + kernel.times, spent + kernel.seconds
+    total = sum(kernel.seconds for kernel in kernels)
     print(f"\n{'one step':40}{'kernels':>10}{'ms':>10}{'share':>8}")
     for group, (count, spent) in sorted(groups.items(), key=lambda item: -item[1][1]):
-        print(f"{group:40}{count:10.0f}{show_number(spent * 1e3):>10}{spent / seconds:>8.1%}")
+        print(f"{group:40}{count:10.0f}{show_number(spent * 1e3):>10}{spent / total:>8.1%}")
+    print(f"{'all kernels':40}{sum(kernel.times for kernel in kernels):10.0f}{show_number(total * 1e3):>10}")
     print(f"{'between kernels':40}{'':10}{show_number(between * 1e3):>10}{between / seconds:>8.1%}")
     print(f"{'whole step, the fastest':40}{'':10}{show_number(seconds * 1e3):>10}{'':>8}")
     print(f"\n{'the longest kernels':72}{'times':>8}{'ms':>10}")

@@ -158,17 +158,16 @@ def build_views(args: Namespace, layout: SkeletonLayout, *, extreme: bool = True
 
 def build_compare(model: Model, views: augment.Views, layout: SkeletonLayout, args: Namespace, epoch: int) -> Compare:
     """What makes the views of clips, of what was drawn for them, and returns the keys for the bank and the losses."""
+    apply = torch.compile(views.apply, fullgraph=True, dynamic=False) if args.fast else views.apply
+    mining = {"mine": epoch >= args.mine_from} if isinstance(model, methods.AimCLR) else {}
 
     def compare(x: Tensor, drawn: tuple[Any, ...]) -> tuple[Tensor, Loss]:
-        augmented = [to_stream(view, args.stream, layout) for view in views.apply(x, drawn)]
+        augmented = [to_stream(view, args.stream, layout) for view in apply(x, drawn)]
         with torch.autocast(x.device.type, torch.bfloat16, enabled=args.bf16):
-            if isinstance(model, methods.SkeletonCLR):
-                pair = model.embed(*augmented)
-                return pair.key, model.loss(pair)
-            embedded = model.embed(*augmented)
-            return embedded.key, model.loss(embedded, mine=epoch >= args.mine_from)
+            embedded: Any = model.embed(*augmented)
+            return embedded.key, model.loss(embedded, **mining)
 
-    return torch.compile(compare, fullgraph=True, dynamic=False) if args.fast else compare
+    return compare
 
 
 def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch: int, *, gather: bool = False) -> Step:
@@ -246,6 +245,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {args.device}{begun}")
     if args.fast:
         torch.compiler.reset()  # torch limits how often a function is compiled, and this process may do many runs
+        model.compile(fullgraph=True, dynamic=False)  # each pass by itself, so that they can run side by side
 
     for epoch in range(first, args.epochs):
         start = time.perf_counter()

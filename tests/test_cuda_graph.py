@@ -1,12 +1,12 @@
 """A captured step computes what the plain one does; elsewhere than on CUDA it says so."""
 
-from typing import Any
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 
-from skelcontrast import augment
+from skelcontrast import augment, cuda_graph
 from skelcontrast.cuda_graph import CapturedStep
 from skelcontrast.methods import AimCLR
 from skelcontrast.nn import STGCN, ProjectionHead
@@ -24,18 +24,17 @@ def train(
     normal, extreme = augment.normal(), augment.extreme(NTU_RGBD_25)
     views = augment.Views(normal, normal, extreme)
 
-    def embed_and_compare(x: Tensor, drawn: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-        embedded = model.embed(*views.apply(x, drawn))
-        return embedded.key, model.loss(embedded, mine=True).total
-
-    compare = torch.compile(embed_and_compare, fullgraph=True, dynamic=False) if compiled else embed_and_compare
+    apply = torch.compile(views.apply, fullgraph=True, dynamic=False) if compiled else views.apply
+    if compiled:
+        model.compile(fullgraph=True, dynamic=False)
 
     def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = views.sample(x, generator)
         model.momentum_update()
-        keys, loss = compare(x, drawn)
+        embedded = model.embed(*apply(x, drawn))
+        loss = model.loss(embedded, mine=True).total
         loss.backward()
-        model.enqueue(keys)
+        model.enqueue(embedded.key)
         return {"total": loss.detach()}
 
     clips = torch.randn(steps, 8, 3, 16, 25, 2, generator=torch.Generator().manual_seed(1)).to("cuda")
@@ -61,14 +60,54 @@ def test_captured_and_plain_steps_agree() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_side_by_side_and_in_order_are_the_same_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    losses, state = train(capture=True, steps=20)
+    monkeypatch.setattr(cuda_graph, "_recorded", nullcontext)
+    in_order, state_in_order = train(capture=True, steps=20)
+    assert losses == in_order
+    for name, value in state.items():
+        assert torch.equal(value, state_in_order[name]), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_passes_run_on_streams_of_their_own_while_a_step_is_recorded() -> None:
+    linear, x, streams = torch.nn.Linear(3, 1).cuda(), torch.ones(2, 3, device="cuda"), list[int]()
+
+    def call(x: Tensor) -> Tensor:
+        streams.append(torch.cuda.current_stream().cuda_stream)
+        out: Tensor = linear(x)
+        return out
+
+    def step(x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        torch.stack(cuda_graph.side_by_side([call, call], [x, 2 * x])).sum().backward()
+        return {"gradient": linear.weight.grad}  # type: ignore[dict-item]  # it is there by now
+
+    step(x, torch.Generator("cuda"))
+    assert torch.equal(linear.weight.grad, torch.full((1, 3), 6.0, device="cuda"))  # type: ignore[arg-type]
+    linear.weight.grad = None
+    take = CapturedStep(step, x, linear, warmup=2)
+    assert streams[0] == streams[1]
+    assert streams[2:4] == streams[4:6] == streams[6:8]
+    assert streams[2] != streams[3]
+    for factor in (1, 2):
+        found = take(factor * x, torch.Generator("cuda"))["gradient"]
+        assert torch.equal(found, torch.full((1, 3), 6.0 * factor, device="cuda"))
+
+
+@pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_compiled_and_captured_steps_agree_with_plain_ones() -> None:
     torch.compiler.reset()
-    plain, _ = train(capture=False, steps=5, dropout=0.0)
-    captured, _ = train(capture=True, steps=5, dropout=0.0, compiled=True)
+    plain, state = train(capture=False, steps=5, dropout=0.0)
+    captured, state_captured = train(capture=True, steps=5, dropout=0.0, compiled=True)
     assert captured == pytest.approx(plain, rel=1e-3)
     assert len(set(captured)) == 5, "a step was repeated"
+    for name, value in state.items():
+        torch.testing.assert_close(state_captured[name], value, rtol=1e-2, atol=1e-3, msg=name)
 
 
 @pytest.mark.gpu

@@ -1,13 +1,16 @@
 """A training step as a CUDA graph: recorded once, then started by a single call."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast._side_by_side import side_by_side, streams_may_part
 
-__all__ = ["CapturedStep"]
+__all__ = ["CapturedStep", "side_by_side"]
 OWNER = "CapturedStep"
 
 
@@ -15,7 +18,8 @@ class CapturedStep:
     """A training step, without the optimiser, that the device repeats without being told each of its operations.
 
     A step of these small encoders is some thousand short operations, and a GPU waits for the next one much of the time.
-    A captured step is launched as a whole. It computes what the plain step does, from the same random numbers.
+    A captured step is launched as a whole. It computes what the plain step does, from the same random numbers; what
+    needs nothing of each other, such as the passes of `AimCLR.embed`, may run at the same time, see `side_by_side`.
 
     The step is run a few times first, and everything that this changed in `module` is put back. Parameters keep the
     gradients that the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may
@@ -80,7 +84,8 @@ class CapturedStep:
         with torch.cuda.device(x.device), torch.random.fork_rng([x.device]):
             side = torch.cuda.Stream()
             self._warm_up(step, warmup, side)
-            with torch.cuda.graph(self._graph, stream=side):  # autograd may still hold what it bound to that stream
+            # On the same stream, to which autograd may still hold what it bound.
+            with torch.cuda.graph(self._graph, stream=side), _recorded():
                 self._results = dict(step(self._x, self._generator))
         self._gradients = [parameter.grad for parameter in self._parameters]
         with torch.no_grad():
@@ -92,7 +97,8 @@ class CapturedStep:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(runs):
-                step(self._x, self._generator)
+                with _recorded():
+                    step(self._x, self._generator)
                 self._set_gradients([None] * len(self._parameters))
         torch.cuda.current_stream().wait_stream(side)
 
@@ -121,3 +127,11 @@ class CapturedStep:
         self._graph.replay()
         generator.set_state(self._generator.get_state())  # which the replay has moved on
         return {name: result.clone() for name, result in self._results.items()}
+
+
+@contextmanager
+def _recorded() -> Iterator[None]:
+    """Let streams part in here, without autograd's advice on what is meant: gradients of one weight from several."""
+    with warnings.catch_warnings(), streams_may_part():
+        warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+        yield

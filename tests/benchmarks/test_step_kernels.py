@@ -40,8 +40,9 @@ def test_kernels_are_known_by_their_names(name: str, group: str) -> None:
 def test_groups_are_shown_with_their_share(capsys: pytest.CaptureFixture[str]) -> None:
     show([Kernel("spread", 30, 3e-3), Kernel("add_up", 20, 1e-3), Kernel("finish", 1, 1e-3)], 10e-3, 5e-3)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["graph", "convolution", "50", "4", "40.0%"] in lines
-    assert ["loss", "1", "1", "10.0%"] in lines
+    assert ["graph", "convolution", "50", "4", "80.0%"] in lines
+    assert ["loss", "1", "1", "20.0%"] in lines
+    assert ["all", "kernels", "51", "5"] in lines
     assert ["between", "kernels", "5", "50.0%"] in lines
     assert ["spread", "30", "3"] in lines
 

@@ -1,5 +1,9 @@
 """What every method of the family has: both sides, a bank, and the calls that change them."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
@@ -10,6 +14,10 @@ from skelcontrast.moco import KeyInit, MoCo
 
 class MomentumContrast(nn.Module):
     """Momentum contrast with a bank; the methods add what they embed and which losses they take."""
+
+    _parts: ClassVar[tuple[str, ...]] = ("_query", "_key", "_loss")
+    """What `compile` compiles."""
+    _compiled: Mapping[str, Callable[..., Any]] | None = None
 
     def __init__(
         self,
@@ -40,6 +48,33 @@ class MomentumContrast(nn.Module):
     def encoder(self) -> nn.Module:
         """The query encoder, which is what is evaluated and used downstream."""
         return self.moco.query_encoder
+
+    def compile(self, **options: Any) -> None:  # noqa: ANN401  whatever torch.compile takes
+        """Compile each pass of the encoder and the loss by itself, and call what was compiled from now on.
+
+        `cuda_graph.CapturedStep` runs passes side by side, which it cannot do with those of one compiled whole. A copy
+        of the model is not compiled, and what is saved is the same.
+
+        Args:
+            **options: Those of `torch.compile`.
+        """
+        self._compiled = {name: torch.compile(getattr(self, name), **options) for name in self._parts}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was compiled: it is of this very model, and cannot be written to a file."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # torch's
+        return {name: value for name, value in state.items() if name != "_compiled"}
+
+    def _part(self, name: str) -> Callable[..., Any]:
+        """Return one of the parts, compiled where the model is."""
+        part: Callable[..., Any] = getattr(self, name) if self._compiled is None else self._compiled[name]
+        return part
+
+    def _query(self, x: Tensor) -> Tensor:
+        return self.moco.query(x)
+
+    def _key(self, x: Tensor) -> Tensor:
+        return self.moco.key(x)
 
     def query_parameters(self) -> list[nn.Parameter]:
         """Return the parameters to optimise, those of the query side."""

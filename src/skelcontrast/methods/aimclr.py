@@ -1,16 +1,20 @@
 """AimCLR: extreme views, a drop layer, distribution matching and mined neighbours on top of SkeletonCLR."""
 
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from functools import partial
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast._side_by_side import side_by_side
 from skelcontrast.losses import aimclr_loss, d3m
+from skelcontrast.losses.aimclr import AimCLRTerms
 from skelcontrast.losses.bank_read import Implementation
 from skelcontrast.losses.nnm import Positives
 from skelcontrast.methods._base import MomentumContrast
 from skelcontrast.moco import KeyInit
 from skelcontrast.nn import EADM
+from skelcontrast.nn.stgcn import changes_in_turn
 
 Preset: TypeAlias = Literal["paper", "official"]
 
@@ -96,6 +100,8 @@ class AimCLR(MomentumContrast):
         (True, True)
     """
 
+    _parts: ClassVar[tuple[str, ...]] = (*MomentumContrast._parts, "_extreme")
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -148,24 +154,40 @@ class AimCLR(MomentumContrast):
         The dropped and the undropped extreme embedding share one pass of the encoder up to its last feature map.
         Without the extreme view there is no D3M term: that is SkeletonCLR, or a warm-up.
         """
-        query, key = self.moco.query(query_view), self.moco.key(key_view)
+        passes, views = [self._part("_query"), self._part("_key")], [query_view, key_view]
         if extreme_view is None:
+            query, key = side_by_side(passes, views)
             return AimCLRViews(query, key, None, None)
+        passes, views = [*passes, self._part("_extreme")], [*views, extreme_view]
+        query, key, extremes = side_by_side(passes, views, changes=partial(self._changes, extreme_view))
+        return AimCLRViews(query, key, *extremes)
+
+    def _changes(self, x: Tensor) -> tuple[nn.Module | None, None, nn.Module | None]:
+        """Say what the passes of query, key and extreme view change in common that is not changed in turn anyway."""
+        has_state = next(self.moco.query_head.buffers(), None) is not None
+        shared = self.moco.query_encoder if has_state or not changes_in_turn(self.encoder, x) else None
+        return shared, None, shared
+
+    def _extreme(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embed extreme views (N, C, T, V, M), undropped and dropped."""
         if self.drop is None:
-            return AimCLRViews(query, key, self.moco.query(extreme_view), None)
+            return self.moco.query(x), None
         encoder = _with_feature_map(self.encoder)
-        present = encoder.present_bodies(extreme_view)
-        feature_map = encoder.feature_map(extreme_view)
+        present, feature_map = encoder.present_bodies(x), encoder.feature_map(x)
         extreme = self.moco.project(encoder.pool(feature_map, present))
-        dropped = self.moco.project(encoder.pool(self.drop(feature_map), present))
-        return AimCLRViews(query, key, extreme, dropped)
+        return extreme, self.moco.project(encoder.pool(self.drop(feature_map), present))
 
     def loss(self, views: AimCLRViews, *, mine: bool = False) -> AimCLRLoss:
         """Return the loss of a batch: L_1 in the first stage, L_2 with ``mine=True`` in the second (Section 3.5)."""
-        loss = aimclr_loss(
-            views.query,
-            _extremes(views),
-            views.key,
+        loss = self._part("_loss")(views.query, _extremes(views), views.key, mine=mine)
+        info_nce, nnm = (None, loss.contrast) if mine else (loss.contrast, None)
+        return AimCLRLoss(loss.total, info_nce, nnm, loss.d3m)
+
+    def _loss(self, query: Tensor, extremes: list[Tensor], key: Tensor, *, mine: bool) -> AimCLRTerms:
+        return aimclr_loss(
+            query,
+            extremes,
+            key,
             self.bank.keys,
             temperature=self.temperature,
             mine=mine,
@@ -175,8 +197,6 @@ class AimCLR(MomentumContrast):
             beta=self.beta,
             implementation=self.implementation,
         )
-        info_nce, nnm = (None, loss.contrast) if mine else (loss.contrast, None)
-        return AimCLRLoss(loss.total, info_nce, nnm, loss.d3m)
 
     def divergence(self, views: AimCLRViews) -> Tensor | None:
         """Return D3M of a batch alone, unweighted (Eq. 7 and 8); `None` where there is no extreme view."""

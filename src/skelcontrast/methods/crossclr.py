@@ -1,7 +1,7 @@
 """CrosSCLR: streams that are pre-trained side by side and hand each other their nearest neighbours."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,11 @@ class CrosSCLR(nn.Module):
     def encoders(self) -> dict[str, nn.Module]:
         """The query encoder of every stream, which is what is evaluated and used downstream."""
         return {name: method.encoder for name, method in self._methods().items()}
+
+    def compile(self, **options: Any) -> None:  # noqa: ANN401  whatever torch.compile takes
+        """Compile passes and losses of every stream, each by itself, with options of `torch.compile`."""
+        for method in self._methods().values():
+            method.compile(**options)
 
     def query_parameters(self) -> list[nn.Parameter]:
         """Return the parameters to optimise, those of the query sides of all streams."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from skelcontrast._side_by_side import side_by_side
 from skelcontrast.losses import info_nce
 from skelcontrast.methods._base import MomentumContrast
 
@@ -57,15 +58,13 @@ class SkeletonCLR(MomentumContrast):
 
     def embed(self, query_view: Tensor, key_view: Tensor) -> SkeletonCLRViews:
         """Embed two normal views (N, C, T, V, M) of one batch."""
-        return SkeletonCLRViews(self.moco.query(query_view), self.moco.key(key_view))
+        query, key = side_by_side([self._part("_query"), self._part("_key")], [query_view, key_view])
+        return SkeletonCLRViews(query, key)
 
     def loss(self, views: SkeletonCLRViews) -> SkeletonCLRLoss:
         """Return InfoNCE of the batch (Eq. 1)."""
-        loss = info_nce(
-            views.query,
-            views.key,
-            self.bank.keys,
-            temperature=self.temperature,
-            implementation=self.implementation,
-        )
+        loss = self._part("_loss")(views.query, views.key)
         return SkeletonCLRLoss(loss, loss)
+
+    def _loss(self, query: Tensor, key: Tensor) -> Tensor:
+        return info_nce(query, key, self.bank.keys, temperature=self.temperature, implementation=self.implementation)
