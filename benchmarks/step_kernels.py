@@ -5,10 +5,10 @@ python -m benchmarks.step_kernels --form captured      not compiled
 python -m benchmarks.step_kernels --inductor '{"combo_kernels": true, "layout_optimization": false}'
 python -m benchmarks.step_kernels --json result.json   also as numbers in a file
 
-A graph is replayed a few times. Kernels are summed over the replays by name, and names by what they belong to. Passes run
-side by side, so that the sums may exceed the step, and a kernel takes longer than alone where it shares the device: a
-share is of all kernels' time. "Between kernels" is the time of a replay in which none ran, and its share is of the step.
-On CUDA alone.
+A graph is replayed a few times. Kernels are summed over the replays by name, and names by what they belong to. Passes
+run side by side, so that the sums may exceed the step, and a kernel takes longer than alone where it shares the device:
+a share is of all kernels' time. "Between kernels" is the time of a replay in which none ran, and its share is of the
+step. On CUDA alone.
 """
 
 import argparse
