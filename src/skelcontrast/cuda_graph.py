@@ -23,7 +23,8 @@ class CapturedStep:
 
     The step is run a few times first, and everything that this changed in `module` is put back. Parameters keep the
     gradients that the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may
-    be compiled with ``torch.compile``, which then happens in the first of these runs.
+    be compiled with ``torch.compile``, which then happens in the first of these runs; what is compiled as one is one
+    after another again, which a method's own ``compile`` avoids.
 
     Args:
         step: From a batch and a generator, to be drawn from, to named results, such as the terms of the loss. It calls
