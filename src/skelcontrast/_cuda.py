@@ -2,9 +2,7 @@
 
 import importlib.util
 import os
-from contextlib import suppress
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import Tensor
@@ -12,16 +10,8 @@ from torch import Tensor
 from skelcontrast import _check
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-
-
-def _triton_version() -> tuple[int, ...]:
-    with suppress(PackageNotFoundError):
-        return tuple(int(part) for part in version("triton").split(".")[:2])
-    return (0, 0)
-
-
-TRITON_VERSION = _triton_version()
-"""Major and minor version of Triton; zeros where it is not installed, or by another name."""
+ROOMY = {(8, 0), (9, 0), (10, 0), (10, 3)}
+"""Compute capabilities with the shared memory per multiprocessor that some kernels take, above 99 KiB up to 160."""
 
 
 def capability(device: torch.device) -> tuple[int, int]:

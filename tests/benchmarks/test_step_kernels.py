@@ -22,7 +22,7 @@ def test_runs_are_added_up_and_time_without_any_is_not_busy() -> None:
 @pytest.mark.parametrize(
     ("name", "group"),
     [
-        ("spread", "graph convolution"),
+        ("forward", "graph convolution"),
         ("lay_band", "convolution over frames"),
         ("add_taps", "convolution over frames"),
         ("triton_red_fused__native_batch_norm_legit_functional_23", "batch norm and what follows it"),
@@ -38,13 +38,13 @@ def test_kernels_are_known_by_their_names(name: str, group: str) -> None:
 
 
 def test_groups_are_shown_with_their_share(capsys: pytest.CaptureFixture[str]) -> None:
-    show([Kernel("spread", 30, 3e-3), Kernel("add_up", 20, 1e-3), Kernel("finish", 1, 1e-3)], 10e-3, 5e-3)
+    show([Kernel("forward", 30, 3e-3), Kernel("add_up", 20, 1e-3), Kernel("finish", 1, 1e-3)], 10e-3, 5e-3)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["graph", "convolution", "50", "4", "80.0%"] in lines
     assert ["loss", "1", "1", "20.0%"] in lines
     assert ["all", "kernels", "51", "5"] in lines
     assert ["between", "kernels", "5", "50.0%"] in lines
-    assert ["spread", "30", "3"] in lines
+    assert ["forward", "30", "3"] in lines
 
 
 def test_a_cpu_has_no_kernels(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import PropertyMock, patch
 
 import torch
 import triton
@@ -18,6 +18,7 @@ from benchmarks.host import launched_by
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
+from skelcontrast._cuda import ROOMY
 from skelcontrast.kernels import graph_conv, temporal_conv
 from skelcontrast.nn import GraphConv, TemporalConv, _batch_norm
 
@@ -50,8 +51,10 @@ def main(file: Path, capability: int, dtype: torch.dtype, precision: str, channe
         name = kernel.fn.__name__
         shared[name] = max(shared.get(name, 0), compiled.metadata.shared)
 
+    roomy = divmod(capability, 10) in ROOMY
     with (
         launched_by(run, torch.device("cpu")),
+        patch.object(graph_conv._Case, "roomy", PropertyMock(return_value=roomy)),
         patch.object(graph_conv, "precision_of", lambda _: precision),
         patch.object(temporal_conv, "precision_of", lambda _: precision),
     ):

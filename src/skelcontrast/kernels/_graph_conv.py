@@ -1,17 +1,16 @@
-"""The kernels of the graph convolution.
+"""The graph convolution's kernel, and what it shares with those of its gradients.
 
-A program takes a few frames at a time, as a stack of products, one for each frame: with the graph of a partition (to
-joint x from joint) times the features (joint x channel), then with its channel maps. Features are read and written as
-they lie, and what is gathered goes from one product into the next without leaving the registers. The gradient in x is
-the same with the graph and the maps the other way round. A bias reaches a joint as often as its partition of the graph
-sends something there; what all of them come to is the shift of a joint.
-
-What is summed over frames (the gradients of weight, bias and adjacency) stays on the chip until a program has seen its
-frames, and is written once per program, a row of `width` numbers, to be added up in a fixed order.
+A program takes a few frames at a time. Their features stand as rows (frame, channel) with a column per joint while they
+are gathered over the graph, and as rows (frame, joint) with a column per channel while they are projected; in between
+they are turned around on the chip, so that memory sees the input once and the output once. A bias reaches a joint as
+often as its partition of the graph sends something there; what all of them come to is the shift of a joint. What is
+summed over frames (the gradients of weight, bias and adjacency) stays on the chip until a program has seen its frames,
+and is written once per program, a row of `width` numbers, to be added up in a fixed order.
 
 Sizes: T frames of a sample, V joints, C and O channels in and out, P partitions, `frames` of all samples together. Of
-a tile: VP joints (padded), CB and OB channels, BB frames. Strides come in the order of (N, C, T, V). DOT is the
-arithmetic of the products.
+a tile: VP joints and PP partitions (padded), CB and OB channels, BB frames. STEPS blocks of channels are summed over
+in a tile; where it is one, its maps stay on the chip. Strides come in the order of (N, C, T, V).
+DOT is the arithmetic of the products.
 """
 
 from collections.abc import Callable
@@ -34,63 +33,116 @@ def features_at(
     frames: tl.tensor,
     c0: tl.tensor,
     T: tl.tensor,
-    V: tl.constexpr,
-    C: tl.constexpr,
+    V: tl.tensor,
+    C: tl.tensor,
     VP: tl.constexpr,
     CB: tl.constexpr,
     BB: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Places and mask of features (frame, joint, channel)."""
-    frame, joint, channel = first + tl.arange(0, BB), tl.arange(0, VP), c0 + tl.arange(0, CB)
-    where = (frame // T).to(tl.int64) * sn + (frame % T) * st
-    where = where[:, None, None] + (joint * sv)[None, :, None] + (channel * sc)[None, None, :]
-    there = (frame < frames)[:, None, None] & (joint < V)[None, :, None] & (channel < C)[None, None, :]
-    return x + where, there
+    """Offsets and mask of features as rows (frame, channel) and columns (joint)."""
+    row = tl.arange(0, BB * CB)
+    frame = first + row // CB
+    channel = c0 + row % CB
+    joint = tl.arange(0, VP)
+    where = (frame // T).to(tl.int64) * sn + channel * sc + (frame % T) * st
+    mask = (frame < frames) & (channel < C)
+    return x + where[:, None] + joint[None, :] * sv, mask[:, None] & (joint < V)[None, :]
 
 
 @_jit
-def load_graph(
-    adjacency: tl.tensor, p: tl.constexpr, TURNED: tl.constexpr, V: tl.constexpr, VP: tl.constexpr
-) -> tl.tensor:
-    """Load a partition's adjacency (from joint, to joint), or TURNED (to joint, from joint)."""
-    row, column = tl.arange(0, VP)[:, None], tl.arange(0, VP)[None, :]
-    where = column * V + row if TURNED else row * V + column
-    return tl.load(adjacency + p * V * V + where, (row < V) & (column < V), 0.0)
+def outputs_at(
+    y: tl.tensor,
+    sn: tl.tensor,
+    so: tl.tensor,
+    st: tl.tensor,
+    sv: tl.tensor,
+    first: tl.tensor,
+    frames: tl.tensor,
+    o0: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    O: tl.tensor,
+    VP: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Offsets and mask of outputs as rows (frame, joint) and columns (channel)."""
+    row = tl.arange(0, BB * VP)
+    frame = first + row // VP
+    joint = row % VP
+    channel = o0 + tl.arange(0, OB)
+    where = (frame // T).to(tl.int64) * sn + joint * sv + (frame % T) * st
+    mask = (frame < frames) & (joint < V)
+    return y + where[:, None] + channel[None, :] * so, mask[:, None] & (channel < O)[None, :]
+
+
+@_jit
+def load_graph(adjacency: tl.tensor, V: tl.tensor, P: tl.tensor, VP: tl.constexpr, PP: tl.constexpr) -> tl.tensor:
+    """Load the adjacency as rows (from joint) and columns (partition, to joint)."""
+    source = tl.arange(0, VP)
+    column = tl.arange(0, PP * VP)
+    partition, target = column // VP, column % VP
+    mask = (source < V)[:, None] & ((partition < P) & (target < V))[None, :]
+    return tl.load(adjacency + source[:, None] * V + (partition * V * V + target)[None, :], mask, 0.0)
 
 
 @_jit
 def load_maps(
     weight: tl.tensor,
-    p: tl.constexpr,
     c0: tl.tensor,
     o0: tl.tensor,
-    TURNED: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    PP: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
 ) -> tl.tensor:
-    """Load a partition's maps (channel in, channel out), or TURNED (channel out, channel in)."""
-    if TURNED:
-        channel, out = c0 + tl.arange(0, CB)[None, :], o0 + tl.arange(0, OB)[:, None]
-    else:
-        channel, out = c0 + tl.arange(0, CB)[:, None], o0 + tl.arange(0, OB)[None, :]
-    return tl.load(weight + p * O * C + out * C + channel, (channel < C) & (out < O), 0.0)
+    """Load the channel maps as rows (partition, channel in) and columns (channel out)."""
+    row = tl.arange(0, PP * CB)
+    partition, channel = row // CB, c0 + row % CB
+    out = o0 + tl.arange(0, OB)
+    mask = ((partition < P) & (channel < C))[:, None] & (out < O)[None, :]
+    return tl.load(weight + (partition * O * C + channel)[:, None] + out[None, :] * C, mask, 0.0)
 
 
 @_jit
-def load_biases(bias: tl.tensor, p: tl.constexpr, o0: tl.tensor, O: tl.constexpr, OB: tl.constexpr) -> tl.tensor:
-    """Load a partition's biases, float32."""
-    channel = o0 + tl.arange(0, OB)
-    return tl.load(bias + p * O + channel, channel < O, 0.0).to(tl.float32)
-
-
-@_jit
-def stack(
-    matrix: tl.tensor, dtype: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BB: tl.constexpr
+def load_biases(
+    bias: tl.tensor,
+    o0: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    PP: tl.constexpr,
+    OB: tl.constexpr,
 ) -> tl.tensor:
-    """Repeat a matrix for every frame, as numbers of a dtype."""
-    return tl.broadcast_to(matrix.to(dtype)[None, :, :], (BB, ROWS, COLUMNS))
+    """Load the biases as rows (partition) and columns (channel out)."""
+    partition, channel = tl.arange(0, PP), o0 + tl.arange(0, OB)
+    mask = (partition < P)[:, None] & (channel < O)[None, :]
+    return tl.load(bias + partition[:, None] * O + channel[None, :], mask, 0.0).to(tl.float32)
+
+
+@_jit
+def reach_of(graph: tl.tensor, VP: tl.constexpr, PP: tl.constexpr) -> tl.tensor:
+    """Return how much of a bias reaches a joint: rows (partition) and columns (joint)."""
+    return tl.reshape(tl.sum(graph.to(tl.float32), 0), (PP, VP))
+
+
+@_jit
+def _shift(
+    bias: tl.tensor,
+    graph: tl.tensor,
+    o0: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    VP: tl.constexpr,
+    PP: tl.constexpr,
+    OB: tl.constexpr,
+    BB: tl.constexpr,
+) -> tl.tensor:
+    """Return what the biases come to, as rows (frame, joint) and columns (channel out), alike for every frame."""
+    biases, reach = load_biases(bias, o0, O, P, PP, OB), reach_of(graph, VP, PP)
+    shift = tl.sum(reach[:, :, None] * biases[:, None, :], 0)
+    return tl.reshape(tl.broadcast_to(shift[None, :, :], (BB, VP, OB)), (BB * VP, OB))
 
 
 @_jit
@@ -104,7 +156,23 @@ def dot(a: tl.tensor, b: tl.tensor, DOT: tl.constexpr) -> tl.tensor:
 
 
 @_jit
-def spread(
+def gather(
+    features: tl.tensor,
+    graph: tl.tensor,
+    PP: tl.constexpr,
+    VP: tl.constexpr,
+    CB: tl.constexpr,
+    BB: tl.constexpr,
+    DOT: tl.constexpr,
+) -> tl.tensor:
+    """Gather rows (frame, channel) over the graph into rows (frame, joint), columns (partition, channel)."""
+    gathered = dot(features, graph, DOT).to(features.dtype)
+    turned = tl.permute(tl.reshape(gathered, (BB, CB, PP, VP)), (0, 3, 2, 1))
+    return tl.reshape(turned, (BB * VP, PP * CB))
+
+
+@_jit
+def forward(
     x: tl.tensor,
     xn: tl.tensor,
     xc: tl.tensor,
@@ -120,36 +188,34 @@ def spread(
     yv: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
-    V: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
-    P: tl.constexpr,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
     VP: tl.constexpr,
+    PP: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
     BB: tl.constexpr,
-    BACK: tl.constexpr,
+    STEPS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Outputs; or with BACK the gradient in x from that in the outputs: C and O are what goes in and out here."""
+    graph = load_graph(adjacency, V, P, VP, PP)
     o0 = tl.program_id(1) * OB
-    shift = tl.zeros((VP, OB), tl.float32)
-    if not BACK:
-        for p in tl.static_range(P):
-            reach = tl.sum(load_graph(adjacency, p, False, V, VP).to(tl.float32), 0)
-            shift += reach[:, None] * load_biases(bias, p, o0, O, OB)[None, :]
+    start = _shift(bias, graph, o0, O, P, VP, PP, OB, BB)
+    graph = graph.to(x.dtype.element_ty)
+    if STEPS == 1:
+        maps = load_maps(weight, 0, o0, C, O, P, PP, CB, OB).to(x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
-        total = tl.broadcast_to(shift[None, :, :], (BB, VP, OB))
-        for c0 in range(0, C, CB):
-            where, mask = features_at(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
-            features = tl.load(where, mask, 0.0)
-            for p in tl.static_range(P):
-                graph = stack(load_graph(adjacency, p, not BACK, V, VP), x.dtype.element_ty, VP, VP, BB)
-                gathered = dot(graph, features, DOT).to(x.dtype.element_ty)
-                if BACK:
-                    maps = load_maps(weight, p, o0, c0, True, O, C, OB, CB)
-                else:
-                    maps = load_maps(weight, p, c0, o0, False, C, O, CB, OB)
-                total += dot(gathered, stack(maps, x.dtype.element_ty, CB, OB, BB), DOT)
-        where, mask = features_at(y, yn, yo, yt, yv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+        total = start
+        if STEPS == 1:
+            where, mask = features_at(x, xn, xc, xt, xv, tile * BB, frames, 0, T, V, C, VP, CB, BB)
+            total += dot(gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT), maps, DOT)
+        else:
+            for c0 in range(0, C, CB):
+                where, mask = features_at(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+                gathered = gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
+                maps = load_maps(weight, c0, o0, C, O, P, PP, CB, OB).to(gathered.dtype)
+                total += dot(gathered, maps, DOT)
+        where, mask = outputs_at(y, yn, yo, yt, yv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
         tl.store(where, total.to(y.dtype.element_ty), mask)

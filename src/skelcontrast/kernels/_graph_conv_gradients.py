@@ -1,4 +1,4 @@
-"""The kernels of the graph convolution's gradients in adjacency, weight and bias; see `_graph_conv`."""
+"""The kernels of the graph convolution's gradients; `_graph_conv` says how they compute and what their sizes are."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,52 +6,22 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from skelcontrast.kernels._graph_conv import dot, features_at, load_biases, load_graph, load_maps, stack
+from skelcontrast.kernels._graph_conv import (
+    dot,
+    features_at,
+    gather,
+    load_biases,
+    load_graph,
+    load_maps,
+    outputs_at,
+    reach_of,
+)
 
 _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
 @_jit
-def _sent(
-    upstream: tl.tensor,
-    un: tl.tensor,
-    uo: tl.tensor,
-    ut: tl.tensor,
-    uv: tl.tensor,
-    features: tl.tensor,
-    weight: tl.tensor,
-    first: tl.tensor,
-    frames: tl.tensor,
-    c0: tl.tensor,
-    T: tl.tensor,
-    p: tl.constexpr,
-    V: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
-    VP: tl.constexpr,
-    CB: tl.constexpr,
-    OB: tl.constexpr,
-    BB: tl.constexpr,
-    DOT: tl.constexpr,
-) -> tl.tensor:
-    """Return the gradient in a partition's adjacency of every frame (to joint, from joint)."""
-    of_gathered = tl.zeros((BB, VP, CB), tl.float32)
-    for o0 in range(0, O, OB):
-        where, mask = features_at(upstream, un, uo, ut, uv, first, frames, o0, T, V, O, VP, OB, BB)
-        maps = stack(load_maps(weight, p, c0, o0, True, C, O, CB, OB), features.dtype, OB, CB, BB)
-        of_gathered += dot(tl.load(where, mask, 0.0), maps, DOT)
-    return dot(of_gathered.to(features.dtype), tl.permute(features, (0, 2, 1)), DOT)
-
-
-@_jit
-def _store_graph(into: tl.tensor, of_graph: tl.tensor, p: tl.constexpr, V: tl.constexpr, VP: tl.constexpr) -> None:
-    """Store the sum over a stack of gradients in a partition's adjacency (to joint, from joint)."""
-    target, source = tl.arange(0, VP)[:, None], tl.arange(0, VP)[None, :]
-    tl.store(into + p * V * V + source * V + target, tl.sum(of_graph, 0), (source < V) & (target < V))
-
-
-@_jit
-def backward_graph(
+def backward_features(
     upstream: tl.tensor,
     un: tl.tensor,
     uo: tl.tensor,
@@ -63,92 +33,59 @@ def backward_graph(
     xt: tl.tensor,
     xv: tl.tensor,
     weight: tl.tensor,
-    sums: tl.tensor,
+    adjacency: tl.tensor,
+    grad_x: tl.tensor,
+    gn: tl.tensor,
+    gc: tl.tensor,
+    gt: tl.tensor,
+    gv: tl.tensor,
+    grad_graph: tl.tensor,
+    width: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
-    V: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
-    P: tl.constexpr,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
     VP: tl.constexpr,
+    PP: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
     BB: tl.constexpr,
+    STEPS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Gradient in the adjacency (P, V, V), but for what biases add; a row for each program and block of channels."""
+    """Gradients in x, written, and in the adjacency, summed over this program's frames and channels.
+
+    Without what the biases add to the latter.
+    """
+    graph = load_graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
     c0 = tl.program_id(1) * CB
-    of_0 = tl.zeros((BB, VP, VP), tl.float32)
-    of_1, of_2, of_3 = of_0, of_0, of_0
+    of_graph = tl.zeros((VP, PP * VP), tl.float32)
+    if STEPS == 1:
+        maps = tl.trans(load_maps(weight, c0, 0, C, O, P, PP, CB, OB)).to(x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
-        first = tile * BB
-        where, mask = features_at(x, xn, xc, xt, xv, first, frames, c0, T, V, C, VP, CB, BB)
-        features = tl.load(where, mask, 0.0)
-        of_0 += _sent(upstream, un, uo, ut, uv, features, weight, first, frames, c0, T, 0, V, C, O, VP, CB, OB, BB, DOT)
-        if P > 1:
-            of_1 += _sent(
-                upstream, un, uo, ut, uv, features, weight, first, frames, c0, T, 1, V, C, O, VP, CB, OB, BB, DOT
-            )
-        if P > 2:
-            of_2 += _sent(
-                upstream, un, uo, ut, uv, features, weight, first, frames, c0, T, 2, V, C, O, VP, CB, OB, BB, DOT
-            )
-        if P > 3:
-            of_3 += _sent(
-                upstream, un, uo, ut, uv, features, weight, first, frames, c0, T, 3, V, C, O, VP, CB, OB, BB, DOT
-            )
-    into = sums + (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * (P * V * V)
-    _store_graph(into, of_0, 0, V, VP)
-    if P > 1:
-        _store_graph(into, of_1, 1, V, VP)
-    if P > 2:
-        _store_graph(into, of_2, 2, V, VP)
-    if P > 3:
-        _store_graph(into, of_3, 3, V, VP)
-
-
-@_jit
-def _mapped(
-    features: tl.tensor,
-    above: tl.tensor,
-    adjacency: tl.tensor,
-    p: tl.constexpr,
-    V: tl.constexpr,
-    VP: tl.constexpr,
-    BB: tl.constexpr,
-    DOT: tl.constexpr,
-) -> tl.tensor:
-    """Return the gradient in a partition's maps (channel in, channel out) of every frame."""
-    graph = stack(load_graph(adjacency, p, False, V, VP), features.dtype, VP, VP, BB)
-    return dot(dot(features, graph, DOT).to(features.dtype), above, DOT)
-
-
-@_jit
-def _store_maps(
-    into: tl.tensor,
-    of_maps: tl.tensor,
-    of_shift: tl.tensor,
-    bias: tl.tensor,
-    adjacency: tl.tensor,
-    p: tl.constexpr,
-    V: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
-    P: tl.constexpr,
-    VP: tl.constexpr,
-    CB: tl.constexpr,
-    OB: tl.constexpr,
-) -> None:
-    """Store the sum over a stack of gradients in a partition's maps, in its bias, and in how far that reaches."""
-    c0, o0 = tl.program_id(1) * CB, tl.program_id(2) * OB
-    channel, out, joint = c0 + tl.arange(0, CB), o0 + tl.arange(0, OB), tl.arange(0, VP)
-    where = p * O * C + channel[:, None] + out[None, :] * C
-    tl.store(into + where, tl.sum(of_maps, 0), (channel < C)[:, None] & (out < O)[None, :])
-    if tl.program_id(1) == 0:
-        reach = tl.sum(load_graph(adjacency, p, False, V, VP).to(tl.float32), 0)
-        tl.store(into + P * O * C + p * O + out, tl.sum(reach[:, None] * of_shift, 0), out < O)
-        of_reach = tl.sum(load_biases(bias, p, o0, O, OB)[None, :] * of_shift, 1)
-        tl.store(into + P * (O * C + O) + (tl.program_id(2) * P + p) * V + joint, of_reach, joint < V)
+        of_gathered = tl.zeros((BB * VP, PP * CB), tl.float32)
+        if STEPS == 1:
+            where, mask = outputs_at(upstream, un, uo, ut, uv, tile * BB, frames, 0, T, V, O, VP, OB, BB)
+            of_gathered += dot(tl.load(where, mask, 0.0), maps, DOT)
+        else:
+            for o0 in range(0, O, OB):
+                where, mask = outputs_at(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+                maps = tl.trans(load_maps(weight, c0, o0, C, O, P, PP, CB, OB)).to(x.dtype.element_ty)
+                of_gathered += dot(tl.load(where, mask, 0.0), maps, DOT)
+        turned = tl.permute(tl.reshape(of_gathered.to(x.dtype.element_ty), (BB, VP, PP, CB)), (0, 3, 2, 1))
+        turned = tl.reshape(turned, (BB * CB, PP * VP))
+        where, mask = features_at(grad_x, gn, gc, gt, gv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+        of_features = dot(turned, tl.trans(graph), DOT)
+        tl.store(where, of_features.to(grad_x.dtype.element_ty), mask)
+        where, mask = features_at(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
+        of_graph += dot(tl.trans(tl.load(where, mask, 0.0)), turned, DOT)
+    source, column = tl.arange(0, VP), tl.arange(0, PP * VP)
+    partition, target = column // VP, column % VP
+    mask = (source < V)[:, None] & ((partition < P) & (target < V))[None, :]
+    where = source[:, None] * V + (partition * V * V + target)[None, :]
+    tl.store(grad_graph + tl.program_id(0) * width + tl.program_id(1) * P * V * V + where, of_graph, mask)
 
 
 @_jit
@@ -165,83 +102,87 @@ def backward_maps(
     xv: tl.tensor,
     bias: tl.tensor,
     adjacency: tl.tensor,
-    sums: tl.tensor,
+    grad_maps: tl.tensor,
+    grad_bias: tl.tensor,
+    grad_reach: tl.tensor,
     width: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
-    V: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
-    P: tl.constexpr,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
     VP: tl.constexpr,
+    PP: tl.constexpr,
     CB: tl.constexpr,
     OB: tl.constexpr,
     BB: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Gradients in weight (P, O, C) and bias (P, O), and in how far biases reach (P, V), for every block of outputs."""
+    """Gradients in weight and bias, and in how far biases reach, summed over this program's frames."""
+    graph = load_graph(adjacency, V, P, VP, PP)
+    reach = reach_of(graph, VP, PP)
+    graph = graph.to(x.dtype.element_ty)
     c0, o0 = tl.program_id(1) * CB, tl.program_id(2) * OB
-    of_0, of_shift = tl.zeros((BB, CB, OB), tl.float32), tl.zeros((BB, VP, OB), tl.float32)
-    of_1, of_2, of_3 = of_0, of_0, of_0
+    of_maps, of_shift = tl.zeros((PP * CB, OB), tl.float32), tl.zeros((VP, OB), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
-        where, mask = features_at(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
+        where, mask = outputs_at(upstream, un, uo, ut, uv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
         above = tl.load(where, mask, 0.0)
-        of_shift += above.to(tl.float32)
+        of_shift += tl.sum(tl.reshape(above.to(tl.float32), (BB, VP, OB)), 0)
         where, mask = features_at(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
-        features = tl.permute(tl.load(where, mask, 0.0), (0, 2, 1))
-        of_0 += _mapped(features, above, adjacency, 0, V, VP, BB, DOT)
-        if P > 1:
-            of_1 += _mapped(features, above, adjacency, 1, V, VP, BB, DOT)
-        if P > 2:
-            of_2 += _mapped(features, above, adjacency, 2, V, VP, BB, DOT)
-        if P > 3:
-            of_3 += _mapped(features, above, adjacency, 3, V, VP, BB, DOT)
-    into, of_all = sums + tl.program_id(0) * width, tl.sum(of_shift, 0)
-    _store_maps(into, of_0, of_all, bias, adjacency, 0, V, C, O, P, VP, CB, OB)
-    if P > 1:
-        _store_maps(into, of_1, of_all, bias, adjacency, 1, V, C, O, P, VP, CB, OB)
-    if P > 2:
-        _store_maps(into, of_2, of_all, bias, adjacency, 2, V, C, O, P, VP, CB, OB)
-    if P > 3:
-        _store_maps(into, of_3, of_all, bias, adjacency, 3, V, C, O, P, VP, CB, OB)
+        gathered = gather(tl.load(where, mask, 0.0), graph, PP, VP, CB, BB, DOT)
+        of_maps += dot(tl.trans(gathered), above, DOT)
+    row, channel = tl.arange(0, PP * CB), o0 + tl.arange(0, OB)
+    partition, inner = row // CB, c0 + row % CB
+    mask = ((partition < P) & (inner < C))[:, None] & (channel < O)[None, :]
+    where = tl.program_id(0) * width + (partition * O * C + inner)[:, None] + channel[None, :] * C
+    tl.store(grad_maps + where, of_maps, mask)
+    if tl.program_id(1) == 0:
+        part, joint = tl.arange(0, PP), tl.arange(0, VP)
+        of_bias = tl.sum(reach[:, :, None] * of_shift[None, :, :], 1)
+        into = grad_bias + tl.program_id(0) * width + part[:, None] * O + channel[None, :]
+        tl.store(into, of_bias, (part < P)[:, None] & (channel < O)[None, :])
+        of_reach = tl.sum(load_biases(bias, o0, O, P, PP, OB)[:, None, :] * of_shift[None, :, :], 2)
+        into = grad_reach + tl.program_id(0) * width + tl.program_id(2) * P * V + part[:, None] * V + joint[None, :]
+        tl.store(into, of_reach, (part < P)[:, None] & (joint < V)[None, :])
 
 
 @_jit
 def add_up(
-    graphs: tl.tensor,
-    maps: tl.tensor,
+    sums: tl.tensor,
     of_graph: tl.tensor,
     of_maps: tl.tensor,
     of_bias: tl.tensor,
-    graph_rows: tl.tensor,
-    map_rows: tl.tensor,
+    parts: tl.tensor,
     width: tl.tensor,
-    outer: tl.tensor,
-    V: tl.constexpr,
-    C: tl.constexpr,
-    O: tl.constexpr,
-    P: tl.constexpr,
-    RB: tl.constexpr,
+    V: tl.tensor,
+    C: tl.tensor,
+    O: tl.tensor,
+    P: tl.tensor,
+    INNER: tl.constexpr,
+    OUTER: tl.constexpr,
+    PB: tl.constexpr,
     WB: tl.constexpr,
 ) -> None:
-    """Gradients in adjacency, weight and bias from the rows of all programs."""
-    column = tl.program_id(0) * WB + tl.arange(0, WB)
-    partition, target, rest = column // (V * V), column % V, column - P * V * V
-    is_graph, is_rest = partition < P, (rest >= 0) & (rest < P * (O * C + O))
-    total = tl.zeros((RB, WB), tl.float32)
-    for first in range(0, graph_rows, RB):
-        row = first + tl.arange(0, RB)
-        mask = (row < graph_rows)[:, None] & is_graph[None, :]
-        total += tl.load(graphs + row[:, None] * (P * V * V) + column[None, :], mask, 0.0)
-    for first in range(0, map_rows, RB):
-        row = first + tl.arange(0, RB)
-        there = (row < map_rows)[:, None]
-        total += tl.load(maps + row[:, None] * width + rest[None, :], there & is_rest[None, :], 0.0)
-        for block in range(outer):
-            where = P * (O * C + O) + (block * P + partition) * V + target
-            total += tl.load(maps + row[:, None] * width + where[None, :], there & is_graph[None, :], 0.0)
+    """Gradients in adjacency, weight and bias from the rows of all programs, at most PB.
+
+    A row holds the adjacency for INNER blocks of channels, weight, bias, and the reach of biases for OUTER blocks.
+    """
+    part, column = tl.arange(0, PB), tl.program_id(0) * WB + tl.arange(0, WB)
+    graph, maps, biases = P * V * V, P * O * C, P * O
+    row, present = sums + part[:, None] * width, (part < parts)[:, None]
+    is_graph = column < graph
+    rest = column - graph
+    once = present & ((rest >= 0) & (rest < maps + biases))[None, :]
+    total = tl.load(row + INNER * graph + rest[None, :], once, 0.0)
+    several = present & is_graph[None, :]
+    for block in range(INNER):
+        total += tl.load(row + block * graph + column[None, :], several, 0.0)
+    reach = INNER * graph + maps + biases + column // (V * V) * V + column % V
+    for block in range(OUTER):
+        total += tl.load(row + block * P * V + reach[None, :], several, 0.0)
     result = tl.sum(total, 0)
     tl.store(of_graph + column, result.to(of_graph.dtype.element_ty), is_graph)
-    tl.store(of_maps + rest, result.to(of_maps.dtype.element_ty), is_rest & (rest < P * O * C))
-    rest -= P * O * C
-    tl.store(of_bias + rest, result.to(of_bias.dtype.element_ty), (rest >= 0) & (rest < P * O))
+    tl.store(of_maps + rest, result.to(of_maps.dtype.element_ty), (rest >= 0) & (rest < maps))
+    rest -= maps
+    tl.store(of_bias + rest, result.to(of_bias.dtype.element_ty), (rest >= 0) & (rest < biases))

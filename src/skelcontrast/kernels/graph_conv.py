@@ -6,85 +6,109 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skelcontrast._cuda import ROOMY, capability
 from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
-from skelcontrast.kernels._graph_conv import spread
-from skelcontrast.kernels._graph_conv_gradients import add_up, backward_graph, backward_maps
+from skelcontrast.kernels._graph_conv import forward
+from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
 
 
 class _Case(NamedTuple):
-    """All that decides how features are convolved; the gradient in them is a case of its own."""
+    """All that decides how a layer is computed."""
 
-    frames: int
-    """Of all samples."""
-    joints: int
-    fan_in: int
-    fan_out: int
-    partitions: int
-    narrow: bool
-    """Whether a feature has 16 bits."""
+    shape: tuple[int, ...]
+    """Features: N, C_in, T, V."""
+    maps: tuple[int, ...]
+    """P, C_out, C_in."""
+    width: int
+    """Bytes of a feature."""
     precision: str
     device: torch.device
 
     @classmethod
-    def of(cls, x: Tensor, fan_out: int, partitions: int) -> "_Case":
-        """Return the case of features (N, C, T, V)."""
-        samples, fan_in, frames, joints = x.shape
-        sizes = samples * frames, joints, fan_in, fan_out, partitions
-        return cls(*sizes, x.element_size() <= 2, precision_of(x), x.device)
+    def of(cls, x: Tensor, weight: Tensor) -> "_Case":
+        """Return the case of features and channel maps."""
+        return cls(x.shape, weight.shape, x.element_size(), precision_of(x), x.device)
 
-    def plan(self, inner: int, outer: int, frames: int, blocks: int, per: int, **how: int) -> "_Plan":
-        """Lay out tiles of so many channels in and out and frames, for several blocks of channels.
+    @property
+    def roomy(self) -> bool:
+        """Whether a multiprocessor has more shared memory than most."""
+        return self.device.type != "cuda" or capability(self.device) in ROOMY
 
-        So many programs for every multiprocessor, if there is work for them.
-        """
-        programs = min(ceil_div(per * multiprocessors(self.device), blocks), ceil_div(self.frames, frames))
-        layer = {"V": self.joints, "C": self.fan_in, "O": self.fan_out, "P": self.partitions}
-        tile = {"VP": padded(self.joints), "CB": inner, "OB": outer, "BB": frames}
-        return _Plan(max(1, programs), {**layer, **tile, **how, "DOT": self.precision})
+
+class _Tile(NamedTuple):
+    """Sizes of a tile, all powers of two: joints and partitions, padded; channels in and out; frames. How it is run.
+
+    Those that were fastest on an H200, among those of which the compiler reports few or no spilled registers.
+    """
+
+    VP: int
+    PP: int
+    CB: int
+    OB: int
+    BB: int
+    num_warps: int = 4
+    num_stages: int = 3
+
+    @classmethod
+    def forward(cls, case: _Case) -> "_Tile":
+        """Choose the tile of a layer. Narrow numbers leave it more room than its gradients have."""
+        tile = cls.backward(case)
+        if case.width > 2:
+            return tile
+        if case.roomy and case.maps[2] >= 64 and tile.VP * tile.PP <= 128:
+            return tile._replace(CB=64, BB=2)
+        return tile._replace(BB=64 // tile.CB)
+
+    @classmethod
+    def backward(cls, case: _Case) -> "_Tile":
+        """Choose the tile of a layer's gradients: 32 to 128 rows of features, so many channels as registers hold."""
+        partitions, out_channels, in_channels = case.maps
+        joints, partitions = padded(case.shape[3]), power_of_two(partitions)
+        most, inner, outer = 8192 // (joints * partitions), padded(in_channels), padded(out_channels)
+        if case.width <= 2:
+            inner, outer = max(16, min(inner, 32, most)), min(outer, 64)
+            stages = 3 if in_channels <= inner or case.roomy else 2
+            return cls(joints, partitions, inner, outer, (128 if outer == 16 else 64) // inner, 4, stages)
+        if case.precision == "tf32" and min(inner, outer, most) >= 64:
+            return cls(joints, partitions, 64, 64, 1, num_stages=2)
+        inner, outer = max(16, min(inner, 32, most)), min(outer, 32)
+        return cls(joints, partitions, inner, outer, 32 // inner, num_stages=3 if case.precision == "tf32" else 2)
 
 
 class _Plan(NamedTuple):
-    """How a kernel is launched."""
+    """How the kernels of a layer are launched."""
 
+    inner: int
+    """Blocks of channels in."""
+    outer: int
+    """Blocks of channels out."""
     programs: int
-    """That share the frames, for each block of channels."""
+    """Programs that share the frames, for each block."""
+    sizes: tuple[int, ...]
+    """What the kernels are told of the layer."""
     options: dict[str, int | str]
 
 
 @lru_cache(maxsize=1024)
-def _plan(case: _Case) -> tuple[_Plan, int]:
-    """Lay out a convolution, or the gradient in its input; also return the blocks of channels out."""
-    widest = 64 if case.narrow else 32
-    inner, outer = min(padded(case.fan_in), widest), min(padded(case.fan_out), widest)
-    blocks = ceil_div(case.fan_out, outer)
-    frames = 8 if case.narrow and max(inner, outer) == 16 else 4
-    return case.plan(inner, outer, frames, blocks, 4, num_warps=4, num_stages=2), blocks
-
-
-@lru_cache(maxsize=1024)
-def _plan_graph(case: _Case) -> tuple[_Plan, int]:
-    """Lay out the gradient in the adjacency; also return the blocks of channels in."""
-    inner, outer = min(padded(case.fan_in), 32), min(padded(case.fan_out), 64 if case.narrow else 32)
-    blocks = ceil_div(case.fan_in, inner)
-    return case.plan(inner, outer, 4, blocks, 2, num_warps=4, num_stages=2), blocks
-
-
-@lru_cache(maxsize=1024)
-def _plan_maps(case: _Case) -> tuple[_Plan, int, int]:
-    """Lay out the gradients in weight and bias; also return the blocks of channels in and out."""
-    inner, outer = min(padded(case.fan_in), 32), min(padded(case.fan_out), 32)
-    blocks = ceil_div(case.fan_in, inner), ceil_div(case.fan_out, outer)
-    return case.plan(inner, outer, 4, blocks[0] * blocks[1], 2, num_warps=4, num_stages=2), *blocks
+def _plan(case: _Case, *, gradients: bool) -> _Plan:
+    """Lay out a layer or its gradients: with as many programs for each block, two for every multiprocessor."""
+    tile = _Tile.backward(case) if gradients else _Tile.forward(case)
+    samples, in_channels, frames, joints = case.shape
+    partitions, out_channels, _ = case.maps
+    inner, outer = ceil_div(in_channels, tile.CB), ceil_div(out_channels, tile.OB)
+    most = ceil_div(2 * multiprocessors(case.device), inner if gradients else outer)
+    programs = max(1, min(most, ceil_div(samples * frames, tile.BB)))
+    sizes = samples * frames, frames, joints, in_channels, out_channels, partitions
+    return _Plan(inner, outer, programs, sizes, {**tile._asdict(), "DOT": case.precision})
 
 
 def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
     """Write into `out` what `graph_conv` returns."""
-    (programs, options), blocks = _plan(_Case.of(x, weight.shape[1], weight.shape[0]))
-    tensors = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    frames = x.shape[0] * x.shape[2]
+    weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
+    inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=False)
     with on_device_of(x):
-        spread[programs, blocks](
-            x, *x.stride(), *tensors, out, *out.stride(), frames, x.shape[2], BACK=False, **options
+        forward[programs, outer](
+            x, *x.stride(), weight, bias, adjacency, out, *out.stride(), *sizes, STEPS=inner, **options
         )
 
 
@@ -93,34 +117,36 @@ def triton_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    partitions, fan_out, fan_in = weight.shape
-    above, features, length = (upstream, *upstream.stride()), (x, *x.stride()), (x.shape[0] * x.shape[2], x.shape[2])
+    inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=True)
+    above, features = (upstream, *upstream.stride()), (x, *x.stride())
+    # A row of sums per program, as `add_up` reads it.
+    joints, partitions = sizes[2], sizes[5]
+    of_each = adjacency.numel(), weight.numel(), bias.numel()
+    widths = [inner * of_each[0], *of_each[1:], outer * partitions * joints]
+    width = sum(widths)
+    sums = x.new_empty(programs, width, dtype=torch.float32)
+    of_graph, *of_maps_and_bias = sums.split(widths, dim=1)
     gradients = torch.empty_like(adjacency), torch.empty_like(weight), torch.empty_like(bias)
     with on_device_of(x):
-        (programs, options), blocks = _plan(_Case.of(upstream, fan_in, partitions))
-        spread[programs, blocks](
-            *above, weight, bias, adjacency, grad_x, *grad_x.stride(), *length, BACK=True, **options
+        backward_features[programs, inner](
+            *above,
+            *features,
+            weight,
+            adjacency,
+            grad_x,
+            *grad_x.stride(),
+            of_graph,
+            width,
+            *sizes,
+            STEPS=outer,
+            **options,
         )
-        case = _Case.of(x, fan_out, partitions)
-        (programs, options), inner = _plan_graph(case)
-        graphs = _unset(x, programs * inner, adjacency.numel())
-        backward_graph[programs, inner](*above, *features, weight, graphs, *length, **options)
-        (programs, options), inner, outer = _plan_maps(case)
-        maps = _unset(x, programs, weight.numel() + bias.numel() + outer * partitions * x.shape[3])
         backward_maps[programs, inner, outer](
-            *above, *features, bias, adjacency, maps, maps.shape[1], *length, **options
+            *above, *features, bias, adjacency, *of_maps_and_bias, width, *sizes, **options
         )
-        rows = min(256, power_of_two(max(len(graphs), len(maps))))
+        rows = power_of_two(programs)
         columns = max(8, 4096 // rows)
-        sizes = {name: options[name] for name in ("V", "C", "O", "P")}
-        numbers = sum(gradient.numel() for gradient in gradients)
-        add_up[(ceil_div(numbers, columns),)](
-            graphs, maps, *gradients, len(graphs), len(maps), maps.shape[1], outer, **sizes, RB=rows, WB=columns
-        )
+        grid = (ceil_div(sum(of_each), columns),)
+        add_up[grid](sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=rows, WB=columns)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
-
-
-def _unset(x: Tensor, *sizes: int) -> Tensor:
-    """Return unset numbers in float32, where `x` is."""
-    return torch.empty(sizes, dtype=torch.float32, device=x.device)

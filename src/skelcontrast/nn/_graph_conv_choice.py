@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast._cuda import HAS_TRITON, TRITON_VERSION, capability, check_triton, triton_cannot
+from skelcontrast._cuda import HAS_TRITON, ROOMY, capability, check_triton, triton_cannot
 from skelcontrast.nn._precision import TILES_IN_CPU, autocast_dtype, is_full_precision
 
 ContractionOrder: TypeAlias = Literal["auto", "project-first", "aggregate-first", "dense"]
@@ -29,7 +29,6 @@ DENSE_ENTRIES_PER_FRAME = 1600
 Intel Xeon's core it beat other plain products in every layer up to 770. Beyond 3000 that depends on the layer."""
 
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
-_TRITON_STACKS = (3, 3)
 
 
 def check_choices(owner: str, order: str, implementation: str) -> None:
@@ -89,6 +88,8 @@ def _triton_cannot(x: Tensor, weight: Tensor) -> str | None:
         return "for samples whose numbers lie 2^31 places apart or more"
     if not x.is_cuda:
         return None
-    if TRITON_VERSION < _TRITON_STACKS:
-        return f"for Triton {'.'.join(map(str, TRITON_VERSION))}, which cannot compile a stack of products"
-    return None if capability(x.device) >= (8, 0) else "on this device, which has too little shared memory"
+    on = capability(x.device)
+    if on < (8, 0) or (is_full_precision(x) and on not in ROOMY):
+        numbers = "float32" if is_full_precision(x) else "16 bits"
+        return f"for {numbers} on this device, which has too little shared memory"
+    return None

@@ -31,9 +31,9 @@ def graph_conv(
 
     ``"auto"`` takes what was fastest where it was measured (see the page on performance). On a CPU in float32 or
     float64, and without autocast: the dense product where it is small, ``V * C_in * C_out <= 1600 * P``, else the
-    blocked form, or project-first where a layer narrows to a quarter. On CUDA from capability 8.0 and with Triton 3.3:
-    its kernels, up to 4 partitions and 32 joints, which in float32 round to tf32 if torch's convolutions may; else
-    plain products, dense up to ``V * V * C_in * C_out`` of 160,000, or 10,240,000 in 16 bits.
+    blocked form, or project-first where a layer narrows to a quarter. On CUDA from capability 8.0: the Triton kernels,
+    up to 4 partitions and 32 joints, in float32 on data-centre devices alone, where they round to tf32 if torch's
+    convolutions may; else plain products, dense up to ``V * V * C_in * C_out`` of 160,000, or 10,240,000 in 16 bits.
     Everywhere else plain products, aggregated first when the layer widens, on CUDA in float32 also when it keeps its
     width.
 
