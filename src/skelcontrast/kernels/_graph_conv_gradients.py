@@ -40,7 +40,6 @@ def backward_features(
     gt: tl.tensor,
     gv: tl.tensor,
     grad_graph: tl.tensor,
-    width: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
     V: tl.tensor,
@@ -85,7 +84,8 @@ def backward_features(
     partition, target = column // VP, column % VP
     mask = (source < V)[:, None] & ((partition < P) & (target < V))[None, :]
     where = source[:, None] * V + (partition * V * V + target)[None, :]
-    tl.store(grad_graph + tl.program_id(0) * width + tl.program_id(1) * P * V * V + where, of_graph, mask)
+    part = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+    tl.store(grad_graph + part * P * V * V + where, of_graph, mask)
 
 
 @_jit
@@ -149,40 +149,44 @@ def backward_maps(
 
 @_jit
 def add_up(
-    sums: tl.tensor,
+    graphs: tl.tensor,
+    maps: tl.tensor,
     of_graph: tl.tensor,
     of_maps: tl.tensor,
     of_bias: tl.tensor,
-    parts: tl.tensor,
+    graph_rows: tl.tensor,
+    map_rows: tl.tensor,
     width: tl.tensor,
+    outer: tl.tensor,
     V: tl.tensor,
     C: tl.tensor,
     O: tl.tensor,
     P: tl.tensor,
-    INNER: tl.constexpr,
-    OUTER: tl.constexpr,
-    PB: tl.constexpr,
+    RB: tl.constexpr,
     WB: tl.constexpr,
 ) -> None:
-    """Gradients in adjacency, weight and bias from the rows of all programs, at most PB.
+    """Gradients in adjacency, weight and bias from the rows of all programs, RB at a time.
 
-    A row holds the adjacency for INNER blocks of channels, weight, bias, and the reach of biases for OUTER blocks.
+    A row of `graphs` holds the adjacency; one of `maps` weight, bias, and the reach of biases for each outer block.
     """
-    part, column = tl.arange(0, PB), tl.program_id(0) * WB + tl.arange(0, WB)
-    graph, maps, biases = P * V * V, P * O * C, P * O
-    row, present = sums + part[:, None] * width, (part < parts)[:, None]
-    is_graph = column < graph
-    rest = column - graph
-    once = present & ((rest >= 0) & (rest < maps + biases))[None, :]
-    total = tl.load(row + INNER * graph + rest[None, :], once, 0.0)
-    several = present & is_graph[None, :]
-    for block in range(INNER):
-        total += tl.load(row + block * graph + column[None, :], several, 0.0)
-    reach = INNER * graph + maps + biases + column // (V * V) * V + column % V
-    for block in range(OUTER):
-        total += tl.load(row + block * P * V + reach[None, :], several, 0.0)
-    result = tl.sum(total, 0)
-    tl.store(of_graph + column, result.to(of_graph.dtype.element_ty), is_graph)
-    tl.store(of_maps + rest, result.to(of_maps.dtype.element_ty), (rest >= 0) & (rest < maps))
-    rest -= maps
-    tl.store(of_bias + rest, result.to(of_bias.dtype.element_ty), (rest >= 0) & (rest < biases))
+    column = tl.program_id(0) * WB + tl.arange(0, WB)
+    graph, rest = P * V * V, P * (O * C + O)
+    is_graph, is_rest = column < graph, (column >= graph) & (column < graph + rest)
+    total = tl.zeros((RB, WB), tl.float32)
+    for first in range(0, graph_rows, RB):
+        row = first + tl.arange(0, RB)
+        total += tl.load(
+            graphs + row[:, None] * graph + column[None, :], (row < graph_rows)[:, None] & is_graph[None, :], 0.0
+        )
+    for first in range(0, map_rows, RB):
+        row = first + tl.arange(0, RB)
+        there, start = (row < map_rows)[:, None], maps + row[:, None] * width
+        total += tl.load(start + (column - graph)[None, :], there & is_rest[None, :], 0.0)
+        for block in range(outer):
+            reach = rest + block * P * V + column // (V * V) * V + column % V
+            total += tl.load(start + reach[None, :], there & is_graph[None, :], 0.0)
+    result, column = tl.sum(total, 0), column - graph
+    tl.store(of_graph + column + graph, result.to(of_graph.dtype.element_ty), is_graph)
+    tl.store(of_maps + column, result.to(of_maps.dtype.element_ty), is_rest & (column < P * O * C))
+    column -= P * O * C
+    tl.store(of_bias + column, result.to(of_bias.dtype.element_ty), is_rest & (column >= 0))

@@ -82,8 +82,8 @@ class _Plan(NamedTuple):
     """Blocks of channels in."""
     outer: int
     """Blocks of channels out."""
-    programs: int
-    """Programs that share the frames, for each block."""
+    programs: tuple[int, int]
+    """Programs that share the frames: for each block of channels out or, of gradients, in; for each pair of blocks."""
     sizes: tuple[int, ...]
     """What the kernels are told of the layer."""
     options: dict[str, int | str]
@@ -91,15 +91,15 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _plan(case: _Case, *, gradients: bool) -> _Plan:
-    """Lay out a layer or its gradients: with as many programs for each block, two for every multiprocessor."""
+    """Lay out a layer or its gradients, with two programs for every multiprocessor."""
     tile = _Tile.backward(case) if gradients else _Tile.forward(case)
     samples, in_channels, frames, joints = case.shape
     partitions, out_channels, _ = case.maps
     inner, outer = ceil_div(in_channels, tile.CB), ceil_div(out_channels, tile.OB)
-    most = ceil_div(2 * multiprocessors(case.device), inner if gradients else outer)
-    programs = max(1, min(most, ceil_div(samples * frames, tile.BB)))
+    tiles, most = max(1, ceil_div(samples * frames, tile.BB)), 2 * multiprocessors(case.device)
+    alone, pairs = (min(tiles, ceil_div(most, blocks)) for blocks in (inner if gradients else outer, inner * outer))
     sizes = samples * frames, frames, joints, in_channels, out_channels, partitions
-    return _Plan(inner, outer, programs, sizes, {**tile._asdict(), "DOT": case.precision})
+    return _Plan(inner, outer, (alone, pairs), sizes, {**tile._asdict(), "DOT": case.precision})
 
 
 def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
@@ -107,7 +107,7 @@ def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=False)
     with on_device_of(x):
-        forward[programs, outer](
+        forward[programs[0], outer](
             x, *x.stride(), weight, bias, adjacency, out, *out.stride(), *sizes, STEPS=inner, **options
         )
 
@@ -119,34 +119,27 @@ def triton_gradients(
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=True)
     above, features = (upstream, *upstream.stride()), (x, *x.stride())
-    # A row of sums per program, as `add_up` reads it.
-    joints, partitions = sizes[2], sizes[5]
-    of_each = adjacency.numel(), weight.numel(), bias.numel()
-    widths = [inner * of_each[0], *of_each[1:], outer * partitions * joints]
-    width = sum(widths)
-    sums = x.new_empty(programs, width, dtype=torch.float32)
-    of_graph, *of_maps_and_bias = sums.split(widths, dim=1)
     gradients = torch.empty_like(adjacency), torch.empty_like(weight), torch.empty_like(bias)
+    # Sums as `add_up` reads them: a row per program.
+    graphs = _unset(x, programs[0] * inner, adjacency.numel())
+    widths = [weight.numel(), bias.numel(), outer * adjacency[..., 0].numel()]
+    maps = _unset(x, programs[1], sum(widths))
+    rows = min(512, power_of_two(len(maps)))  # of which there are the most columns
+    columns = max(8, 4096 // rows)
+    grid = (ceil_div(sum(gradient.numel() for gradient in gradients), columns),)
     with on_device_of(x):
-        backward_features[programs, inner](
-            *above,
-            *features,
-            weight,
-            adjacency,
-            grad_x,
-            *grad_x.stride(),
-            of_graph,
-            width,
-            *sizes,
-            STEPS=outer,
-            **options,
+        backward_features[programs[0], inner](
+            *above, *features, weight, adjacency, grad_x, *grad_x.stride(), graphs, *sizes, STEPS=outer, **options
         )
-        backward_maps[programs, inner, outer](
-            *above, *features, bias, adjacency, *of_maps_and_bias, width, *sizes, **options
+        backward_maps[programs[1], inner, outer](
+            *above, *features, bias, adjacency, *maps.split(widths, dim=1), sum(widths), *sizes, **options
         )
-        rows = power_of_two(programs)
-        columns = max(8, 4096 // rows)
-        grid = (ceil_div(sum(of_each), columns),)
-        add_up[grid](sums, *gradients, programs, width, *sizes[2:], INNER=inner, OUTER=outer, PB=rows, WB=columns)
+        rows_of = len(graphs), len(maps)
+        add_up[grid](graphs, maps, *gradients, *rows_of, sum(widths), outer, *sizes[2:], RB=rows, WB=columns)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
+
+
+def _unset(x: Tensor, *sizes: int) -> Tensor:
+    """Return unset numbers in float32, where `x` is."""
+    return torch.empty(sizes, dtype=torch.float32, device=x.device)

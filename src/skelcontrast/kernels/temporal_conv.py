@@ -31,15 +31,14 @@ class _Tile(NamedTuple):
 
     @classmethod
     def of(cls, width: int, fan_in: int, fan_out: int, multiple: int) -> "_Tile":
-        """Choose the tile of a convolution: 64 features out, or near it, and a `multiple` of frames out.
+        """Choose the tile of a convolution: 64 features out, 128 of 16 bits, or near it; a `multiple` of frames out.
 
         Features have a width in bytes.
         """
-        narrow = width <= 2
-        frames, padded, inner, outer = _widths(64 if narrow else 32, fan_in, fan_out, multiple)
-        if narrow:
-            at_once, stages = (64 // inner, 3) if outer == 16 else (1, 4 if outer == 32 else 3)
-            return cls(frames, padded, at_once, inner, outer, 128, num_warps=8, num_stages=stages)
+        if width <= 2:
+            frames, padded, inner, outer = _widths(64, fan_in, fan_out, multiple, columns=128)
+            return cls(frames, padded, 64 // inner, inner, outer, 128, num_warps=8)
+        frames, padded, inner, outer = _widths(32, fan_in, fan_out, multiple)
         if outer == 32:
             return cls(frames, padded, 1, inner, outer, 128, num_warps=8)
         return cls(frames, padded, 1, inner, outer, 64)
