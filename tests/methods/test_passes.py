@@ -10,6 +10,8 @@ import torch
 from tests.compiling import needs_compiler
 from tests.streams import Device
 from torch import Tensor, nn
+from torch._inductor import list_options
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skelcontrast._side_by_side import streams_may_part
 from skelcontrast.kernels import batch_norm
@@ -165,3 +167,29 @@ def test_what_inductor_compiles_moves_the_very_statistics_of_the_encoder(device:
     query = norms(model.moco.query_encoder)
     assert all(f"1 of {where}" in device.before[f"2 of {where}"] for where in query)
     assert f"1 of {query[-1]}" not in device.before[f"2 of {query[0]}"], "the extreme pass began after the query's"
+
+
+def test_on_cuda_the_compiler_is_told_what_was_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = list[dict[str, object]]()
+
+    def note(part: object, **options: object) -> object:
+        given.append(options)
+        return part
+
+    monkeypatch.setattr(torch, "compile", note)
+    model = build(SkeletonCLR)
+    model.compile(fullgraph=True)
+    assert given == 3 * [{"fullgraph": True}]
+    with FakeTensorMode():
+        there = torch.empty(1, device="cuda")
+    monkeypatch.setattr(model, "parameters", lambda: iter([there]))
+    model.compile(fullgraph=True)
+    assert given[3]["fullgraph"] is True
+    assert given[3]["options"] == {
+        name: value
+        for name, value in {"combo_kernels": True, "layout_optimization": False}.items()
+        if name in list_options()
+    }
+    for chosen in ({"mode": "reduce-overhead"}, {"options": {"max_autotune": True}}, {"backend": "eager"}):
+        model.compile(**chosen)
+        assert given[-1] == chosen

@@ -11,6 +11,8 @@ from skelcontrast.losses.bank_read import Implementation, check_implementation
 from skelcontrast.memory import MemoryQueue
 from skelcontrast.moco import KeyInit, MoCo
 
+_INDUCTOR = {"combo_kernels": True, "layout_optimization": False}
+
 
 class MomentumContrast(nn.Module):
     """Momentum contrast with a bank; the methods add what they embed and which losses they take."""
@@ -56,8 +58,14 @@ class MomentumContrast(nn.Module):
         of the model is not compiled, and what is saved is the same.
 
         Args:
-            **options: Those of `torch.compile`.
+            **options: Those of `torch.compile`. On CUDA, where they name no backend, mode or options of Inductor, small
+                operations share a kernel and memory formats are left as they are, which was the fastest where it was
+                measured.
         """
+        if next(self.parameters()).is_cuda and options.keys().isdisjoint({"backend", "mode", "options"}):
+            from torch._inductor import list_options  # which takes a while to import
+
+            options["options"] = {name: value for name, value in _INDUCTOR.items() if name in list_options()}
         self._compiled = {name: torch.compile(getattr(self, name), **options) for name in self._parts}
 
     def __getstate__(self) -> dict[str, Any]:

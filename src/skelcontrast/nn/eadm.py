@@ -173,15 +173,12 @@ class EADM(nn.Module):
         return DropMasks(spatial, self._keep(temporal))
 
     def _keep(self, attention: Tensor) -> Tensor:
-        flat = attention.flatten(1)
         if self.keep_margin is not None:
-            keep = flat < self.keep_margin
-            kept_any = keep.any(1, keepdim=True) if self.rescale == "sample" else keep.any()
-            keep = keep | ~kept_any
-        else:
-            most = flat.topk(self._drop_count(flat.shape[1]), dim=1).indices
-            keep = torch.ones_like(flat, dtype=torch.bool).scatter(1, most, value=False)
-        return keep.view_as(attention)
+            keep = attention < self.keep_margin  # as it lies in memory: flattened it would be copied
+            return keep | ~(keep.any((1, 2, 3), keepdim=True) if self.rescale == "sample" else keep.any())
+        flat = attention.flatten(1)
+        most = flat.topk(self._drop_count(flat.shape[1]), dim=1).indices
+        return torch.ones_like(flat, dtype=torch.bool).scatter(1, most, value=False).view_as(attention)
 
     def _drop_count(self, size: int) -> int:
         share = 0.0 if self.drop_share is None else self.drop_share
