@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from skelcontrast._own_weights import own_weights
 
 
 class _Recording:
@@ -44,6 +46,7 @@ def side_by_side(
     inputs: Sequence[Any],
     *,
     changes: Callable[[], Sequence[Hashable | None]] | None = None,
+    learns: Sequence[nn.Module | None] | None = None,
 ) -> list[Any]:
     """Call functions, each with its input, of which none needs what another returns or changes.
 
@@ -56,12 +59,14 @@ def side_by_side(
             its end. Tensors, and tuples, lists and mappings of them.
         changes: Says what each function changes; those that change the same go one after the other, though their
             gradients do not. Asked for only while a step is recorded.
+        learns: The module whose weights each function has gradients in, if any. While a step is recorded, gradients in
+            the weights of one that several name are added up all at once, instead of weight by weight.
 
     Returns:
         What each returned.
 
     Raises:
-        ValueError: If there are not as many inputs, or things changed, as functions.
+        ValueError: If there are not as many inputs, or things changed, or modules, as functions.
 
     Example:
         >>> side_by_side([torch.sum, torch.mean], [torch.ones(3), torch.ones(3)])
@@ -73,13 +78,14 @@ def side_by_side(
     changed = [None] * len(calls) if changes is None else changes()
     current = torch.cuda.current_stream()
     streams = [recording.part() if number else current for number in range(len(calls))]
+    weights = own_weights([None] * len(calls) if learns is None else learns)
     results = []
     with _no_shared_casts():
         for stream in streams[1:]:
             stream.wait_stream(current)
-        for call, x, what, stream in zip(calls, inputs, changed, streams, strict=True):
+        for call, x, what, own, stream in zip(calls, inputs, changed, weights, streams, strict=True):
             _keep(x, stream)
-            with torch.cuda.stream(stream), nullcontext() if what is None else in_turn(what):
+            with torch.cuda.stream(stream), own, nullcontext() if what is None else in_turn(what):
                 results.append(call(x))
             _keep(results[-1], current)
     for stream in streams[1:]:

@@ -156,14 +156,38 @@ def test_otherwise_the_extreme_pass_follows_the_query_pass(device: Device, why: 
     assert not any(f"1 of {where}" in device.before[f"1 of {key[-1]}"] for where in query)
 
 
+@pytest.fixture
+def sums(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many gradients were added up, call by call."""
+    found, add = list[int](), torch._foreach_add
+
+    def watched(ones: Any, twos: Any) -> Any:
+        found.append(len(ones))
+        return add(ones, twos)
+
+    monkeypatch.setattr(torch, "_foreach_add", watched)
+    return found
+
+
+@pytest.mark.usefixtures("device")
+def test_gradients_of_query_and_extreme_pass_are_added_up_all_at_once(sums: list[int]) -> None:
+    model, x = build(AimCLR), torch.randn(3, 4, 3, 6, 17, 1)
+    learn(model, x)
+    assert sums == []
+    with streams_may_part():
+        learn(model, x)
+    assert sums == [len(model.query_parameters())]
+
+
 @needs_compiler
 @pytest.mark.slow
-def test_what_inductor_compiles_moves_the_very_statistics_of_the_encoder(device: Device) -> None:
+def test_what_inductor_compiles_changes_and_learns_the_very_encoder(device: Device, sums: list[int]) -> None:
     torch.compiler.reset()
     model = build(AimCLR)
     model.compile(fullgraph=True, dynamic=False)
     with streams_may_part():
-        model.embed(*torch.randn(3, 4, 3, 6, 17, 1))
+        learn(model, torch.randn(3, 4, 3, 6, 17, 1))
+    assert sums == [len(model.query_parameters())]
     query = norms(model.moco.query_encoder)
     assert all(f"1 of {where}" in device.before[f"2 of {where}"] for where in query)
     assert f"1 of {query[-1]}" not in device.before[f"2 of {query[0]}"], "the extreme pass began after the query's"

@@ -159,7 +159,8 @@ class AimCLR(MomentumContrast):
             query, key = side_by_side(passes, views)
             return AimCLRViews(query, key, None, None)
         passes, views = [*passes, self._part("_extreme")], [*views, extreme_view]
-        query, key, extremes = side_by_side(passes, views, changes=partial(self._changes, extreme_view))
+        learns = self.moco, None, self.moco
+        query, key, extremes = side_by_side(passes, views, changes=partial(self._changes, extreme_view), learns=learns)
         return AimCLRViews(query, key, *extremes)
 
     def _changes(self, x: Tensor) -> tuple[nn.Module | None, None, nn.Module | None]:
