@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 def own_weights(modules: Sequence[nn.Module | None]) -> list[AbstractContextManager[None]]:
@@ -55,7 +54,6 @@ class _Aliases(torch.autograd.Function):
         return tuple(weight.view_as(weight) for _ in range(passes) for weight in weights)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's
         count = len(gradients) // ctx.passes
         total = list(gradients[:count])

@@ -70,8 +70,7 @@ class MomentumContrast(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was compiled: it is of this very model, and cannot be written to a file."""
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # torch's
-        return {name: value for name, value in state.items() if name != "_compiled"}
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
     def _part(self, name: str) -> Callable[..., Any]:
         """Return one of the parts, compiled where the model is."""
