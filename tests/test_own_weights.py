@@ -78,6 +78,19 @@ def test_a_weight_that_one_pass_leaves_out_has_the_gradient_of_the_other(sums: l
         torch.testing.assert_close(one, weight.grad)
 
 
+def test_gradients_can_be_differentiated_again() -> None:
+    model, views = Two(), torch.randn(2, 5, 3)
+    weights, found = [weight for weight in model.parameters() if weight.requires_grad], list[tuple[Tensor, ...]]()
+    for contexts in (own_weights([model, model]), own_weights([model, None])):
+        total = torch.zeros(())
+        for context, view in zip(contexts, views, strict=True):
+            with context:
+                total = total + model(view).sum()
+        once = torch.autograd.grad(total, weights, create_graph=True)
+        found.append(torch.autograd.grad(torch.stack([each.square().sum() for each in once]).sum(), weights))
+    torch.testing.assert_close(*found)
+
+
 def test_the_module_is_as_before_behind_a_pass_also_where_that_stops() -> None:
     model = Two()
     before = dict(model.named_parameters())

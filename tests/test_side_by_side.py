@@ -36,8 +36,16 @@ def test_there_is_an_input_for_every_function(device: Device, recorded: bool) ->
         with streams_may_part():
             call()
 
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="`inputs` must be 2, one for each function, got 1"):
         (call_recorded if recorded else call)()
+
+
+def test_there_is_a_module_and_a_thing_changed_for_every_function(device: Device) -> None:
+    with pytest.raises(ValueError, match="`learns` must be 2, one for each function, got 1"):
+        side_by_side([device.do, device.do], ["one", "two"], learns=[None])
+    with streams_may_part(), pytest.raises(ValueError, match="`changes` must be 2, one for each function, got 3"):
+        side_by_side([device.do, device.do], ["one", "two"], changes=lambda: [None] * 3)
+    assert device.before == {}
 
 
 def test_none_waits_for_another_and_what_follows_for_all(device: Device) -> None:

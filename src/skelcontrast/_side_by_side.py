@@ -4,12 +4,15 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from skelcontrast import _check
 from skelcontrast._own_weights import own_weights
+
+_T = TypeVar("_T")
 
 
 class _Recording:
@@ -55,8 +58,8 @@ def side_by_side(
 
     Args:
         calls: The functions, of one argument each.
-        inputs: The argument of each: all that a function reads and that was made in this step, and does not stay until
-            its end. Tensors, and tuples, lists and mappings of them.
+        inputs: The argument of each, a tensor or a tuple, list or mapping of them. All that the function reads of what
+            was made in this step belongs in here, unless it stays until the step's end.
         changes: Says what each function changes; those that change the same go one after the other, though their
             gradients do not. Asked for only while a step is recorded.
         learns: The module whose weights each function has gradients in, if any. While a step is recorded, gradients in
@@ -66,19 +69,21 @@ def side_by_side(
         What each returned.
 
     Raises:
-        ValueError: If there are not as many inputs, or things changed, or modules, as functions.
+        ValueError: If there are not as many inputs, modules or, where asked for, things changed as functions.
 
     Example:
         >>> side_by_side([torch.sum, torch.mean], [torch.ones(3), torch.ones(3)])
         [tensor(3.), tensor(1.)]
     """
+    _check_number("inputs", inputs, calls)
+    learns = _check_number("learns", [None] * len(calls) if learns is None else learns, calls)
     recording = None if torch.compiler.is_compiling() else _RECORDING.get()
     if recording is None:
         return [call(x) for call, x in zip(calls, inputs, strict=True)]
-    changed = [None] * len(calls) if changes is None else changes()
+    changed = _check_number("changes", [None] * len(calls) if changes is None else changes(), calls)
     current = torch.cuda.current_stream()
     streams = [recording.part() if number else current for number in range(len(calls))]
-    weights = own_weights([None] * len(calls) if learns is None else learns)
+    weights = own_weights(learns)
     results = []
     with _no_shared_casts():
         for stream in streams[1:]:
@@ -91,6 +96,13 @@ def side_by_side(
     for stream in streams[1:]:
         current.wait_stream(stream)
     return results
+
+
+def _check_number(name: str, values: Sequence[_T], calls: Sequence[object]) -> Sequence[_T]:
+    """Return one value for every function."""
+    if len(values) != len(calls):
+        _check.fail("side_by_side", name, f"be {len(calls)}, one for each function", len(values))
+    return values
 
 
 def in_turn(shared: Hashable) -> AbstractContextManager[None]:

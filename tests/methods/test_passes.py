@@ -134,7 +134,9 @@ def test_layer_by_layer_the_extreme_pass_changes_what_the_query_pass_has_changed
     assert not any(f"{number} of {where}" in device.before[f"1 of {query[-1]}"] for where in key for number in (1, 2))
 
 
-@pytest.mark.parametrize("why", ["heard", "evaluated", "another kind", "head with a state"])
+@pytest.mark.parametrize(
+    "why", ["heard", "block heard", "spectral norm", "evaluated", "another kind", "head with a state"]
+)
 def test_otherwise_the_extreme_pass_follows_the_query_pass(device: Device, why: str) -> None:
     class Other(STGCN):
         pass
@@ -142,6 +144,10 @@ def test_otherwise_the_extreme_pass_follows_the_query_pass(device: Device, why: 
     model = build(AimCLR)
     if why == "heard":
         model.encoder.get_submodule("blocks.1.tcn.1").register_forward_hook(lambda *_: None)
+    elif why == "block heard":
+        model.encoder.get_submodule("blocks.1").register_forward_hook(lambda *_: None)
+    elif why == "spectral norm":
+        nn.utils.parametrizations.spectral_norm(model.encoder.get_submodule("blocks.0.gcn"))
     elif why == "evaluated":
         model.encoder.get_submodule("blocks.0.tcn.0").eval()
     elif why == "another kind":

@@ -7,14 +7,14 @@ is not finite spreads over its block: zero times infinity.) The gradient in x is
 gradients in weight and bias stay on the chip until a program has seen its rows, and are written once per program, to be
 added up in a fixed order.
 
-A band is laid out once per call, in the dtype of the features, all K numbers of a column together. It is at most a few
-times as large as the weight, since few frames leave a block, so any weight may have one.
+A band is laid out once per call, in the dtype of the features, all K numbers of a column together. It is one to three
+times as large as a weight of 9 taps and 64 channels or more; of fewer it is a larger multiple of a small weight.
 
 Sizes: T frames of a sample in and U out, V joints, C and O channels, L taps, `blocks` of frames per sample, `rows` in
 all. Of a block: F frames in, J out, JP padded. Of a tile: FB frames in at a time, CB and OB channels, BM rows. Frame f
 of block b is ``b * STEP + FIRST + f``; frames f in and j out meet in tap ``TAP + f * PER_F + j * PER_J``, where there
-is one. Features lie as (N, T, V, C), the K rows of a band as (block of CB
-channels, frame in, channel), with frames up to a multiple of FB. DOT is the arithmetic of the products.
+is one. Features lie as (N, T, V, C), the K rows of a band as (block of CB channels, frame in, channel), with frames up
+to a multiple of FB. DOT is the arithmetic of the products.
 """
 
 from collections.abc import Callable

@@ -73,7 +73,7 @@ def normalized(
     p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     if all(_is_known(module) for module in modules) and p < 1 and is_fused(norm, x, residual):
         return fused(norm, x, p, residual, relu=relu is not False, left_out=left_out)
-    heard = any(_has_listeners(module) for module in modules)  # they may keep what they are shown
+    heard = any(has_listeners(module) for module in modules)  # they may keep what they are shown
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
     if dropout is not None:
         out = dropout(out)
@@ -113,10 +113,10 @@ def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
 
 def _is_known(module: nn.Module) -> bool:
     """Tell whether a module does what torch's own does, and nobody listens to it."""
-    return type(module) in _KNOWN and not _has_listeners(module)
+    return type(module) in _KNOWN and not has_listeners(module)
 
 
-def _has_listeners(module: nn.Module) -> bool:
+def has_listeners(module: nn.Module) -> bool:
     """Tell whether a module has hooks, of its own or, which torch.compile does not ask, of all modules."""
     own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return bool(own) or (not torch.compiler.is_compiling() and any(_HOOKS_OF_ALL))
@@ -124,7 +124,7 @@ def _has_listeners(module: nn.Module) -> bool:
 
 def is_plain(module: nn.Module | None) -> TypeGuard[nn.Sequential]:
     """Tell whether a module is a sequence whose parts may be called without it."""
-    return type(module) is nn.Sequential and not _has_listeners(module)
+    return type(module) is nn.Sequential and not has_listeners(module)
 
 
 def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:

@@ -14,6 +14,7 @@ from skelcontrast.nn._batch_norm import (
     convolved,
     fused,
     has_kernels,
+    has_listeners,
     is_fused,
     is_left_to_kernels,
     is_plain,
@@ -213,7 +214,7 @@ class STGCN(nn.Module):
 
     def _standardized(self, x: Tensor) -> Tensor:
         """Return coordinates (N * M, C, T, V), channels-last, each joint's with a batch norm of its own."""
-        if has_kernels(x):
+        if is_left_to_kernels(self.data_bn) and has_kernels(x):
             rows = rearrange(x, "n c t v m -> (n m) t (v c)").contiguous().mT[..., None]  # channels-last
             if is_fused(self.data_bn, rows):
                 out = fused(self.data_bn, rows, 0.0, None, relu=False)
@@ -256,14 +257,19 @@ def changes_in_turn(encoder: nn.Module, x: Tensor) -> bool:
     """Tell whether passes of an encoder with skeletons (N, C, T, V, M) may run side by side.
 
     They may where they change nothing but running statistics, and those by kernels alone, which take turns at it.
+    Hooks, and parts that are not our own, may change anything.
     """
-    if type(encoder) is not STGCN or not has_kernels(x):
+    if type(encoder) is not STGCN or not has_kernels(x) or any(map(has_listeners, encoder.modules())):
         return False
 
     def by_kernels(parts: nn.Module | None) -> bool:
         return parts is None or type(parts) is nn.Identity or (is_plain(parts) and all(map(is_left_to_kernels, parts)))
 
     blocks = all(
-        type(block) is STGCNBlock and by_kernels(block.tcn) and by_kernels(block.residual) for block in encoder.blocks
+        type(block) is STGCNBlock
+        and type(block.gcn) is GraphConv
+        and by_kernels(block.tcn)
+        and by_kernels(block.residual)
+        for block in encoder.blocks
     )
     return blocks and is_left_to_kernels(encoder.data_bn)
