@@ -144,12 +144,13 @@ def captured_step(
     generator: torch.Generator,
     *,
     compiled: bool,
+    in_order: bool = False,
     options: dict[str, Any] | None = None,
 ) -> Callable[[Tensor, torch.Generator], object]:
     """Return our step as a CUDA graph, with the fused optimiser behind it; it trains this very model.
 
-    Its views, passes and loss may be compiled, each by itself, with options of the compiler, which takes its time here
-    and none in the steps.
+    Its passes run side by side unless `in_order`. Views, passes and loss may be compiled, each by itself, with options
+    of the compiler, which takes its time here and none in the steps.
     """
     x, views = clips.to(generator.device), our_views()
     optimizer = torch.optim.SGD(model.query_parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
@@ -170,7 +171,7 @@ def captured_step(
         model.enqueue(embedded.key)
         return {"total": loss.detach()}
 
-    take = CapturedStep(step, x, model)
+    take = CapturedStep(step, x, model, in_order=in_order)
 
     def whole(x: Tensor, generator: torch.Generator) -> None:
         take(x, generator)

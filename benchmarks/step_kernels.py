@@ -2,6 +2,7 @@
 
 python -m benchmarks.step_kernels --bf16               the step of `benchmarks.step`, compiled and captured, in bfloat16
 python -m benchmarks.step_kernels --form captured      not compiled
+python -m benchmarks.step_kernels --bf16 --in-order    passes one after the other, which shows what side by side gains
 python -m benchmarks.step_kernels --inductor '{"combo_kernels": true, "layout_optimization": false}'
 python -m benchmarks.step_kernels --json result.json   also as numbers in a file
 
@@ -15,7 +16,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=50, help="frames of a clip")
     parser.add_argument("--bf16", action="store_true", help="under bfloat16 autocast")
     parser.add_argument("--form", choices=("captured", "compiled"), default="compiled", help="compiled is captured too")
+    parser.add_argument("--in-order", action="store_true", help="passes one after the other instead of side by side")
     parser.add_argument("--inductor", type=json.loads, help="options of the compiler: '{\"combo_kernels\": true}'")
     Timing.add_arguments(parser, repeats=10)
     args = parser.parse_args(argv)
@@ -74,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=args.bf16)
     model = build(args.keys, timing.device)
     compiled = args.form == "compiled"
-    step = captured_step(model, clips, autocast, generator, compiled=compiled, options=args.inductor)
+    how: dict[str, Any] = {"compiled": compiled, "in_order": args.in_order, "options": args.inductor}
+    step = captured_step(model, clips, autocast, generator, **how)
     x = clips.to(timing.device)
 
     def replay() -> None:
@@ -82,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     times = interleaved({"step": replay}, timing)["step"]
     kernels, busy = kernels_of(replay)
-    named = ("batch", "keys", "frames", "bf16", "form", "inductor")
+    named = ("batch", "keys", "frames", "bf16", "form", "in_order", "inductor")
     settings = {name: getattr(args, name) for name in named} | timing.settings()
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     between = max(0.0, min(times) - busy)

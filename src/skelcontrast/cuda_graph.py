@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class CapturedStep:
         x: A batch on a CUDA device. All later ones have its shape and dtype.
         module: What the step trains and changes.
         warmup: Runs before the capture, at least 1.
+        in_order: Whether everything comes one after the other, as it is called: it takes less memory, since what comes
+            later uses what was freed.
 
     Raises:
         TypeError: If `x` is not a floating-point tensor.
@@ -71,11 +73,13 @@ class CapturedStep:
         module: nn.Module,
         *,
         warmup: int = 3,
+        in_order: bool = False,
     ) -> None:
         _check.tensor(OWNER, "x", x)
         _check.integer(OWNER, "warmup", warmup, 1)
         if not x.is_cuda:
             _check.fail(OWNER, "x", "be on a CUDA device", str(x.device), hint="Elsewhere call the step itself.")
+        self._recorded: Callable[[], AbstractContextManager[None]] = nullcontext if in_order else _streams_part
         self._x, self._generator = x.clone(), torch.Generator(x.device)
         self._parameters = list(module.parameters())
         changed = [*self._parameters, *module.buffers()]
@@ -86,7 +90,7 @@ class CapturedStep:
             side = torch.cuda.Stream()
             self._warm_up(step, warmup, side)
             # On the same stream, to which autograd may still hold what it bound.
-            with torch.cuda.graph(self._graph, stream=side), _recorded():
+            with torch.cuda.graph(self._graph, stream=side), self._recorded():
                 self._results = dict(step(self._x, self._generator))
         self._gradients = [parameter.grad for parameter in self._parameters]
         with torch.no_grad():
@@ -98,7 +102,7 @@ class CapturedStep:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(runs):
-                with _recorded():
+                with self._recorded():
                     step(self._x, self._generator)
                 self._set_gradients([None] * len(self._parameters))
         torch.cuda.current_stream().wait_stream(side)
@@ -131,7 +135,7 @@ class CapturedStep:
 
 
 @contextmanager
-def _recorded() -> Iterator[None]:
+def _streams_part() -> Iterator[None]:
     """Let streams part in here, without autograd's advice on what is meant: gradients of one weight from several."""
     with warnings.catch_warnings(), streams_may_part():
         warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")

@@ -31,12 +31,14 @@ def test_a_small_step_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_captured_step_is_compiled_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[dict[str, object]] = []
+    orders = list[bool]()
 
     def as_it_is(function: Callable[..., object], **how: object) -> Callable[..., object]:
         compiled.append(how)
         return function
 
-    def not_captured(step: Any, x: torch.Tensor, module: torch.nn.Module) -> Any:
+    def not_captured(step: Any, x: torch.Tensor, module: torch.nn.Module, *, in_order: bool) -> Any:
+        orders.append(in_order)
         return step
 
     monkeypatch.setattr(torch, "compile", as_it_is)
@@ -49,7 +51,9 @@ def test_a_captured_step_is_compiled_where_it_is_told_to(monkeypatch: pytest.Mon
     states = []
     for which in (False, True):
         trained = copy.deepcopy(model)
-        take = step_forms.captured_step(trained, clips, nullcontext(), generator.manual_seed(0), compiled=which)
+        how: Any = {"compiled": which, "in_order": which}
+        take = step_forms.captured_step(trained, clips, nullcontext(), generator.manual_seed(0), **how)
+        assert orders[-1] is which
         assert compiled == ([{"fullgraph": True, "dynamic": False}] * 5 if which else []), "views, three passes, loss"
         take(clips, generator)
         states.append(trained.state_dict())
