@@ -5,6 +5,7 @@ python -m benchmarks.step_kernels --form captured      not compiled
 python -m benchmarks.step_kernels --bf16 --in-order    passes one after the other, which shows what side by side gains
 python -m benchmarks.step_kernels --inductor '{"combo_kernels": true, "layout_optimization": false}'
 python -m benchmarks.step_kernels --json result.json   also as numbers in a file
+python -m benchmarks.step_kernels --trace trace.json   also every kernel with stream, grid and registers, for Perfetto
 
 A graph is replayed a few times. Kernels are summed over the replays by name, and names by what they belong to. Passes
 run side by side, so that the sums may exceed the step, and a kernel takes longer than alone where it shares the device:
@@ -16,6 +17,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -66,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--form", choices=("captured", "compiled"), default="compiled", help="compiled is captured too")
     parser.add_argument("--in-order", action="store_true", help="passes one after the other instead of side by side")
     parser.add_argument("--inductor", type=json.loads, help="options of the compiler: '{\"combo_kernels\": true}'")
+    parser.add_argument("--trace", type=Path, help="file for what torch's profiler saw of each kernel")
     Timing.add_arguments(parser, repeats=10)
     args = parser.parse_args(argv)
     timing = Timing.of(args)
@@ -84,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         step(x, generator)
 
     times = interleaved({"step": replay}, timing)["step"]
-    kernels, busy = kernels_of(replay)
+    kernels, busy = kernels_of(replay, args.trace)
     named = ("batch", "keys", "frames", "bf16", "form", "in_order", "inductor")
     settings = {name: getattr(args, name) for name in named} | timing.settings()
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
@@ -94,12 +97,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     save(args.json, {**settings, **found})
 
 
-def kernels_of(replay: Callable[[], object]) -> tuple[list[Kernel], float]:
-    """Return the kernels of one replay, the longest first, and the seconds in which any ran."""
+def kernels_of(replay: Callable[[], object], trace: Path | None = None) -> tuple[list[Kernel], float]:
+    """Return the kernels of one replay, the longest first, and the seconds in which any ran; write a trace of them."""
     with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
         for _ in range(REPLAYS):
             replay()
         torch.cuda.synchronize()
+    if trace is not None:
+        profiler.export_chrome_trace(str(trace))
     events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
     return summarize([Run(event.name, event.time_range.start, event.time_range.end) for event in events], REPLAYS)
 

@@ -56,9 +56,10 @@ def test_a_cpu_has_no_kernels(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_small_step_on_a_gpu(tmp_path: Path) -> None:
-    where, threads = tmp_path / "result.json", str(torch.get_num_threads())
+    where, trace, threads = tmp_path / "result.json", tmp_path / "trace.json", str(torch.get_num_threads())
     sizes = ["--batch", "4", "--keys", "64", "--frames", "16", "--repeats", "2", "--threads", threads]
-    step_kernels.main([*sizes, "--form", "captured", "--bf16", "--json", str(where)])
+    step_kernels.main([*sizes, "--form", "captured", "--bf16", "--json", str(where), "--trace", str(trace)])
+    assert any("grid" in event.get("args", {}) for event in json.loads(trace.read_text("utf-8"))["traceEvents"])
     found = json.loads(where.read_text(encoding="utf-8"))
     groups = {group_of(kernel["name"]) for kernel in found["kernels"]}
     assert {"graph convolution", "convolution over frames", "batch norm and what follows it", "loss"} <= groups
