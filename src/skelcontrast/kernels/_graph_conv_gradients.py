@@ -175,9 +175,8 @@ def add_up(
     total = tl.zeros((RB, WB), tl.float32)
     for first in range(0, graph_rows, RB):
         row = first + tl.arange(0, RB)
-        total += tl.load(
-            graphs + row[:, None] * graph + column[None, :], (row < graph_rows)[:, None] & is_graph[None, :], 0.0
-        )
+        mask = (row < graph_rows)[:, None] & is_graph[None, :]
+        total += tl.load(graphs + row[:, None] * graph + column[None, :], mask, 0.0)
     for first in range(0, map_rows, RB):
         row = first + tl.arange(0, RB)
         there, start = (row < map_rows)[:, None], maps + row[:, None] * width
