@@ -1,12 +1,14 @@
 """CrosSCLR: streams that are pre-trained side by side and hand each other their nearest neighbours."""
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check
+from skelcontrast._side_by_side import side_by_side
 from skelcontrast.losses import cross_stream
 from skelcontrast.losses.bank_read import Implementation
 from skelcontrast.methods.aimclr import AimCLR, AimCLRViews
@@ -125,17 +127,15 @@ class CrosSCLR(nn.Module):
         for argument, views in given.items():
             if views is not None:
                 self._check_names("embed", argument, views)
-        embedded: dict[str, SkeletonCLRViews | AimCLRViews] = {}
-        for name, method in self._methods().items():
-            query, key, extreme = query_views[name], key_views[name], extreme_views[name] if extreme_views else None
-            if isinstance(method, AimCLR):
-                embedded[name] = method.embed(query, key, extreme)
-            elif extreme is None:
-                embedded[name] = method.embed(query, key)
-            else:
+        methods, views_of = self._methods(), list[tuple[Tensor, ...]]()
+        for name, method in methods.items():
+            if extreme_views is not None and not isinstance(method, AimCLR):
                 got = f"views, and stream {name!r} is a SkeletonCLR"
                 _check.fail("CrosSCLR.embed", "extreme_views", "be None unless every stream is an AimCLR", got)
-        return CrosSCLRViews(embedded)
+            views_of.append(tuple(views[name] for views in given.values() if views is not None))
+        calls = [partial(_embed, method) for method in methods.values()]
+        embedded = side_by_side(calls, views_of, changes=lambda: [method.encoder for method in methods.values()])
+        return CrosSCLRViews(dict(zip(methods, embedded, strict=True)))
 
     def loss(self, views: CrosSCLRViews, *, cross: bool = False) -> CrosSCLRLoss:
         """Return the loss of a batch: InfoNCE in the first stage, `losses.cross_stream` in the second; D3M in both."""
@@ -220,6 +220,10 @@ def _with_extremes(views: SkeletonCLRViews | AimCLRViews) -> AimCLRViews:
 def _sum(terms: Iterable[Tensor | None]) -> Tensor | None:
     present = [term for term in terms if term is not None]
     return torch.stack(present).sum() if present else None
+
+
+def _embed(method: SkeletonCLR | AimCLR, views: tuple[Tensor, ...]) -> SkeletonCLRViews | AimCLRViews:
+    return method.embed(*views)
 
 
 def _check_streams(streams: object) -> SkeletonCLR | AimCLR:
