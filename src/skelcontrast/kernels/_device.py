@@ -38,6 +38,11 @@ def precision_of(x: Tensor) -> str:
     return "tf32" if tf32_in_convolutions() else "tf32x3"
 
 
+def unset(x: Tensor, *sizes: int) -> Tensor:
+    """Return unset numbers in float32, where `x` is."""
+    return torch.empty(sizes, dtype=torch.float32, device=x.device)
+
+
 # Triton has the next two itself, for kernels: called from Python they take microseconds, and a step calls them often.
 
 

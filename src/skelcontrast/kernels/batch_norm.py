@@ -16,7 +16,7 @@ from skelcontrast.kernels._batch_norm import (
     gradient_sums,
     normalize,
 )
-from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, power_of_two
+from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, power_of_two, unset
 
 
 def triton_statistics(
@@ -34,7 +34,7 @@ def triton_statistics(
     """
     plan = _plan(x.shape, 8192, x.device)
     rows, channels, parts = plan.rows, plan.channels, plan.parts
-    sums, mean, inverse = _unset(x, parts, 2 * channels), _unset(x, channels), _unset(x, channels)
+    sums, mean, inverse = unset(x, parts, 2 * channels), unset(x, channels), unset(x, channels)
     # What is not there is never read or written.
     moved = running_mean, running_variance, mean if batches is None else batches, mean if left_out is None else left_out
     there = {"COUNT": batches is not None, "BIAS": left_out is not None}
@@ -100,7 +100,7 @@ def triton_gradients(
     plan = _plan(x.shape, 4096 if dropout else 8192, x.device)  # dropout's draws take registers
     rows, channels, parts = plan.rows, plan.channels, plan.parts
     grad_x, of_residual = torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
-    sums, of_weight, of_bias = _unset(x, parts, 2 * channels), _unset(x, channels), _unset(x, channels)
+    sums, of_weight, of_bias = unset(x, parts, 2 * channels), unset(x, channels), unset(x, channels)
     of_left_out = x.new_empty(0) if left_out is None else torch.empty_like(left_out)
     behind = _behind(dropout, relu, add=with_residual)
     with on_device_of(x):
@@ -189,8 +189,3 @@ def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
 def _behind(dropout: float, relu: bool, *, add: bool) -> dict[str, int]:
     """Return what the kernels are told of what follows; dropout to the nearest of 65536 parts, and never of all."""
     return {"DROP": min(65535, round(65536 * dropout)), "ADD": add, "RELU": relu}
-
-
-def _unset(x: Tensor, *sizes: int) -> Tensor:
-    """Return unset numbers in float32, where `x` is."""
-    return torch.empty(sizes, dtype=torch.float32, device=x.device)

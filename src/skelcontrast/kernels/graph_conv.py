@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from skelcontrast._cuda import ROOMY, capability
-from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
+from skelcontrast.kernels._device import (
+    ceil_div,
+    multiprocessors,
+    on_device_of,
+    padded,
+    power_of_two,
+    precision_of,
+    unset,
+)
 from skelcontrast.kernels._graph_conv import forward
 from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
 
@@ -125,9 +133,9 @@ def triton_gradients(
     above, features = (upstream, *upstream.stride()), (x, *x.stride())
     gradients = torch.empty_like(adjacency), torch.empty_like(weight), torch.empty_like(bias)
     # Sums as `add_up` reads them: a row per program.
-    graphs = _unset(x, programs[0] * inner, adjacency.numel())
+    graphs = unset(x, programs[0] * inner, adjacency.numel())
     widths = [weight.numel(), bias.numel(), outer * adjacency[..., 0].numel()]
-    maps = _unset(x, programs[1], sum(widths))
+    maps = unset(x, programs[1], sum(widths))
     rows = min(512, power_of_two(len(maps)))  # of which there are the most columns
     columns = max(8, 4096 // rows)
     grid = (ceil_div(sum(gradient.numel() for gradient in gradients), columns),)
@@ -142,8 +150,3 @@ def triton_gradients(
         add_up[grid](graphs, maps, *gradients, *rows_of, sum(widths), outer, *sizes[2:], RB=rows, WB=columns)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
-
-
-def _unset(x: Tensor, *sizes: int) -> Tensor:
-    """Return unset numbers in float32, where `x` is."""
-    return torch.empty(sizes, dtype=torch.float32, device=x.device)

@@ -7,7 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, padded, power_of_two, precision_of
+from skelcontrast.kernels._device import (
+    ceil_div,
+    multiprocessors,
+    on_device_of,
+    padded,
+    power_of_two,
+    precision_of,
+    unset,
+)
 from skelcontrast.kernels._temporal_conv import add_taps, backward_weight, convolve, lay_band
 
 _LAID = 16
@@ -172,7 +180,7 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
         (grid, sizes, options), rows, adding = _plan_sums(_Case.of(x, upstream, length, stride))
         # A row of sums: of the weight, of the bias.
         width = weight.numel() + fan_out
-        sums = torch.empty(rows, width, dtype=torch.float32, device=x.device)
+        sums = unset(x, rows, width)
         backward_weight[grid](upstream, x, sums, *sizes, **options)
         of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
         of_bias = weight.new_empty(fan_out)
