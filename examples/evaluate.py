@@ -200,6 +200,7 @@ def finetune(one: Encoder, train: SkeletonDataset, *, epochs: int, lr: float, fr
         stream=one.stream,
         eval_every=epochs,
         seed=one.args.seed,
+        progress=True,
     )
     return scored(Scores(trained.logits, one.test.labels, one.test.names))
 

@@ -215,6 +215,25 @@ def test_resumed_run_ends_with_the_same_bits(tmp_path: Any) -> None:
     assert torch.equal(resumed.logits, whole.logits)
 
 
+def test_progress_is_shown_where_it_is_asked_for_and_goes_on_where_a_run_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train, test, encoder, states = clips(12), clips(6, seed=1), flat_encoder(), list[dict[str, Any]]()
+    options: dict[str, Any] = {"lr": 0.01, "batch_size": 4, "layer": nn.Linear(8, 3)}
+    quiet = train_classifier(encoder, train, test, epochs=2, **options)
+    assert capsys.readouterr() == ("", "")
+    shown = train_classifier(encoder, train, test, epochs=2, progress=True, on_epoch=states.append, **options)
+    assert torch.equal(shown.logits, quiet.logits)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "24/24" in err or "24 of 24" in err  # without tqdm
+    train_classifier(encoder, train, test, epochs=4, progress=True, resume=states[-1], **options)
+    err = capsys.readouterr().err
+    assert "24/48" in err or "32 of 48" in err
+    assert not any(f" {number}{between}48" in err for number in (0, 8, 16) for between in ("/", " of "))
+    assert "48/48" in err or "48 of 48" in err
+
+
 def test_a_state_may_be_resumed_more_than_once(tmp_path: Any) -> None:
     arguments: Any = {"lr": 0.1, "batch_size": 12, "layer": nn.Linear(8, 3)}
     path, encoder = tmp_path / "last.pt", flat_encoder()

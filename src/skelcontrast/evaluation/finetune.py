@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skelcontrast import _check
+from skelcontrast import _check, _progress
 from skelcontrast._state_check import module_misfits, optimizer_misfits
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation.features import check_classes_present, check_stream, encoder_device, extract_features
@@ -63,6 +63,7 @@ def train_classifier(
     num_workers: int = 0,
     resume: Mapping[str, Any] | None = None,
     on_epoch: Callable[[dict[str, Any]], object] | None = None,
+    progress: bool = False,
 ) -> ClassifierResult:
     """Train encoder and linear layer together with softmax cross-entropy and SGD, and measure them on a test set.
 
@@ -102,6 +103,7 @@ def train_classifier(
             `weight_decay` and `nesterov` must be those of that run. Learning rates are those given now.
         on_epoch: Called after every epoch with the state of the run as plain data: ``classifier``, ``optimizer``,
             ``log``. Store it at once: the tensors change in the next epoch.
+        progress: Whether progress is shown, on the standard error stream.
 
     Returns:
         Accuracies and logits of the last epoch, the trained classifier and the log.
@@ -173,22 +175,23 @@ def train_classifier(
             x = augmentation(x, generator)
         return x if layout is None else to_stream(x, stream, layout)
 
-    measured = None
-    for epoch in range(len(log), epochs):
-        optimizer.param_groups[0]["lr"] = rates[epoch]
-        loader.set_epoch(epoch)
-        classifier.train(batch_norm == "train")
-        record = {
-            "epoch": epoch + 1.0,
-            "lr": rates[epoch],
-            "loss": _train_epoch(classifier, optimizer, loader, prepare),
-        }
-        if (epoch + 1) % eval_every == 0 or epoch + 1 == epochs:
-            measured = measure()
-            record |= {"top1": measured[1], "top5": measured[2]}
-        log.append(record)
-        if on_epoch is not None:
-            on_epoch({"classifier": classifier.state_dict(), "optimizer": optimizer.state_dict(), "log": [*log]})
+    measured, samples = None, len(loader) * loader.batch_size
+    with _progress.progress("training", epochs * samples, done=len(log) * samples, shown=progress) as advance:
+        for epoch in range(len(log), epochs):
+            optimizer.param_groups[0]["lr"] = rates[epoch]
+            loader.set_epoch(epoch)
+            classifier.train(batch_norm == "train")
+            record = {
+                "epoch": epoch + 1.0,
+                "lr": rates[epoch],
+                "loss": _train_epoch(classifier, optimizer, loader, prepare, advance),
+            }
+            if (epoch + 1) % eval_every == 0 or epoch + 1 == epochs:
+                measured = measure()
+                record |= {"top1": measured[1], "top5": measured[2]}
+            log.append(record)
+            if on_epoch is not None:
+                on_epoch({"classifier": classifier.state_dict(), "optimizer": optimizer.state_dict(), "log": [*log]})
     logits, top1, top5 = measured or measure()  # nothing was, if the run that is resumed was already over
     return ClassifierResult(top1, top5, logits, classifier, tuple(log))
 
@@ -198,6 +201,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     loader: SkeletonLoader,
     prepare: Callable[[Tensor, torch.Generator], Tensor],
+    advance: Callable[[int], None],
 ) -> float:
     """Train for one epoch and return the mean loss; it stays on the device until the epoch ends."""
     epoch, losses = loader.epoch, []
@@ -210,6 +214,7 @@ def _train_epoch(
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
+            advance(len(batch.x))
     mean = torch.stack(losses).mean()
     _check_finite(mean, f"a loss in epoch {epoch + 1}")
     return float(mean)
