@@ -153,7 +153,7 @@ def measure(
         found = evaluation.knn_accuracy(known, new, k=tuple(k))
         return Found({f"kNN {number}": accuracy for number, accuracy in found.items()}, None)
     if protocol == "retrieval":
-        ranked = evaluation.retrieval(known, new, k=tuple(k))
+        ranked = evaluation.retrieval(known, new, k=tuple(k), progress=True)
         recall = {f"recall at {number}": value for number, value in ranked.recall.items()}
         return Found({"mean average precision": ranked.mean_average_precision, **recall}, None)
     if protocol == "exact":

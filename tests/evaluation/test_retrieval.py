@@ -47,6 +47,16 @@ def test_result_does_not_depend_on_chunks_or_length() -> None:
     assert parts.mean_average_precision == pytest.approx(whole.mean_average_precision)
 
 
+def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    gallery, queries = draw(50, 0), draw(30, 1)
+    quiet = retrieval(gallery, queries, chunk_size=7)
+    assert capsys.readouterr() == ("", "")
+    assert retrieval(gallery, queries, chunk_size=7, progress=True) == quiet
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "30/30" in err or "30 of 30" in err  # without tqdm
+
+
 PAIR = draw(8, 0), draw(4, 1)
 
 
