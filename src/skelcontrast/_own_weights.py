@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import reduce
 from typing import Any
 
 import torch
@@ -56,14 +57,13 @@ class _Aliases(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's
         count = len(gradients) // ctx.passes
-        total = list(gradients[:count])
-        for first in range(count, len(gradients), count):
-            more = gradients[first : first + count]
-            pairs = [(number, one, two) for number, (one, two) in enumerate(zip(total, more, strict=True))]
-            both = [(number, one, two) for number, one, two in pairs if one is not None and two is not None]
-            total = [two if one is None else one for _, one, two in pairs]
-            if both:
-                numbers, ones, twos = zip(*both, strict=True)
-                for number, both_together in zip(numbers, torch._foreach_add(ones, twos), strict=True):
-                    total[number] = both_together
-        return None, *total
+        of_passes = (gradients[first : first + count] for first in range(0, len(gradients), count))
+        return None, *reduce(_added, of_passes)
+
+
+def _added(ones: Sequence[Tensor | None], twos: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Add up gradients in one operation; either of a pair may be absent."""
+    pairs = list(zip(ones, twos, strict=True))
+    both = [(one, two) for one, two in pairs if one is not None and two is not None]
+    sums = iter(torch._foreach_add(*zip(*both, strict=True)) if both else ())
+    return tuple(two if one is None else one if two is None else next(sums) for one, two in pairs)

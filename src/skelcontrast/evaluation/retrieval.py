@@ -42,8 +42,7 @@ def retrieval(
             be in the gallery themselves: each would find itself first.
         k: Number of nearest sequences, in [1, N], for `recall`; or several such numbers.
         chunk_size: Queries ranked at a time: chunk_size x N similarities are held. The result does not depend on it.
-        progress: Whether progress is shown, on the standard error stream: every query sorts the gallery, which takes
-            a CPU minutes for one as large as that of NTU RGB+D.
+        progress: Whether progress is shown, on the standard error stream; every query sorts the gallery.
 
     Returns:
         Mean average precision, and recall at each k.

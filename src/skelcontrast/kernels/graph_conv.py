@@ -19,9 +19,6 @@ from skelcontrast.kernels._device import (
 from skelcontrast.kernels._graph_conv import forward
 from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
 
-_FORWARD, _FEATURES, _MAPS = 2, 2, 2
-"""Programs for every multiprocessor: of a layer, of the gradients in features and graph, and of those in its maps."""
-
 
 class _Case(NamedTuple):
     """All that decides how a layer is computed."""
@@ -102,14 +99,13 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _plan(case: _Case, *, gradients: bool) -> _Plan:
-    """Lay out a layer or its gradients."""
+    """Lay out a layer or its gradients, with two programs for every multiprocessor."""
     tile = _Tile.backward(case) if gradients else _Tile.forward(case)
     samples, in_channels, frames, joints = case.shape
     partitions, out_channels, _ = case.maps
     inner, outer = ceil_div(in_channels, tile.CB), ceil_div(out_channels, tile.OB)
-    most = (_FEATURES, inner) if gradients else (_FORWARD, outer), (_MAPS, inner * outer)
-    tiles, units = max(1, ceil_div(samples * frames, tile.BB)), multiprocessors(case.device)
-    alone, pairs = (min(tiles, ceil_div(per * units, blocks)) for per, blocks in most)
+    tiles, most = max(1, ceil_div(samples * frames, tile.BB)), 2 * multiprocessors(case.device)
+    alone, pairs = (min(tiles, ceil_div(most, blocks)) for blocks in (inner if gradients else outer, inner * outer))
     sizes = samples * frames, frames, joints, in_channels, out_channels, partitions
     return _Plan(inner, outer, (alone, pairs), sizes, {**tile._asdict(), "DOT": case.precision})
 

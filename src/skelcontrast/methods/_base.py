@@ -60,8 +60,7 @@ class MomentumContrast(nn.Module):
 
         Args:
             **options: Those of `torch.compile`. On CUDA, where they name no backend, mode or options of Inductor, small
-                operations share a kernel and memory formats are left as they are, which was the fastest where it was
-                measured.
+                operations share a kernel and memory formats are left as they are.
         """
         if next(self.parameters()).is_cuda and options.keys().isdisjoint({"backend", "mode", "options"}):
             from torch._inductor import list_options  # which takes a while to import

@@ -133,8 +133,7 @@ class CrosSCLR(nn.Module):
                 got = f"views, and stream {name!r} is a SkeletonCLR"
                 _check.fail("CrosSCLR.embed", "extreme_views", "be None unless every stream is an AimCLR", got)
             views_of.append(tuple(views[name] for views in given.values() if views is not None))
-        calls = [partial(_embed, method) for method in methods.values()]
-        embedded = side_by_side(calls, views_of, changes=lambda: [method.encoder for method in methods.values()])
+        embedded = side_by_side([partial(_embed, method) for method in methods.values()], views_of)
         return CrosSCLRViews(dict(zip(methods, embedded, strict=True)))
 
     def loss(self, views: CrosSCLRViews, *, cross: bool = False) -> CrosSCLRLoss:
