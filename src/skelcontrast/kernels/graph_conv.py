@@ -18,6 +18,7 @@ from skelcontrast.kernels._device import (
 )
 from skelcontrast.kernels._graph_conv import forward
 from skelcontrast.kernels._graph_conv_gradients import add_up, backward_features, backward_maps
+from skelcontrast.kernels.graph_conv_wide import is_wide, wide_gradients, wide_graph_conv
 
 
 class _Case(NamedTuple):
@@ -112,6 +113,9 @@ def _plan(case: _Case, *, gradients: bool) -> _Plan:
 
 def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
     """Write into `out` what `graph_conv` returns."""
+    if is_wide(x, weight, out):
+        wide_graph_conv(x, weight, bias, adjacency, out)
+        return
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=False)
     with on_device_of(x):
@@ -124,6 +128,8 @@ def triton_gradients(
     upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, grad_x: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
+    if is_wide(x, weight, grad_x):
+        return wide_gradients(upstream, x, weight, bias, adjacency, grad_x)
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=True)
     above, features = (upstream, *upstream.stride()), (x, *x.stride())
