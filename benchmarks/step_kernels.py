@@ -28,7 +28,7 @@ from benchmarks.measure import Spread, Timing, interleaved, save, show_number
 from benchmarks.step_forms import build, captured_step, draw
 
 GROUPS = {
-    "graph convolution": r"^(forward|backward_features|backward_maps|add_up)\b",
+    "graph convolution": r"^(forward|backward_features|backward_maps|add_up|lay_maps|gather_rows|spread_rows)\b",
     "convolution over frames": r"^(lay_band|convolve|backward_weight|add_taps)\b",
     "batch norm and what follows it": r"^(batch_statistics|finish_s|normalize|gradient_)|batch_norm",
     "loss": r"^(read_bank|finish|terms)\b",

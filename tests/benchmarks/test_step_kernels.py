@@ -23,6 +23,7 @@ def test_runs_are_added_up_and_time_without_any_is_not_busy() -> None:
     ("name", "group"),
     [
         ("forward", "graph convolution"),
+        ("gather_rows", "graph convolution"),
         ("lay_band", "convolution over frames"),
         ("add_taps", "convolution over frames"),
         ("triton_red_fused__native_batch_norm_legit_functional_23", "batch norm and what follows it"),

@@ -1,8 +1,9 @@
 """Compile the encoder's kernels for a device that is not here, in a process of its own that does not interpret them.
 
-python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 25
+python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 16 25
 
-Writes into a file, as JSON, the bytes of shared memory that each kernel takes in layers of 16 channels and 25 joints.
+Writes into a file, as JSON, the bytes of shared memory that each kernel takes in layers of 16 channels and 25 joints, and
+in one graph convolution more, to the second number of channels.
 A launch compiles and goes no further. What the library asks of the device is answered for that one.
 """
 
@@ -19,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from skelcontrast._cuda import ROOMY
-from skelcontrast.kernels import graph_conv, temporal_conv
+from skelcontrast.kernels import graph_conv, graph_conv_wide, temporal_conv
 from skelcontrast.nn import GraphConv, TemporalConv, _batch_norm
 
 
@@ -42,7 +43,9 @@ class Elsewhere:
         return self.target
 
 
-def main(file: Path, capability: int, dtype: torch.dtype, precision: str, channels: int, joints: int) -> None:
+def main(
+    file: Path, capability: int, dtype: torch.dtype, precision: str, channels: int, widened: int, joints: int
+) -> None:
     triton.runtime.driver.set_active(Elsewhere(capability))
     compile_and_launch, shared = JITFunction.run, dict[str, int]()
 
@@ -56,6 +59,7 @@ def main(file: Path, capability: int, dtype: torch.dtype, precision: str, channe
         launched_by(run, torch.device("cpu")),
         patch.object(graph_conv._Case, "roomy", PropertyMock(return_value=roomy)),
         patch.object(graph_conv, "precision_of", lambda _: precision),
+        patch.object(graph_conv_wide, "precision_of", lambda _: precision),
         patch.object(temporal_conv, "precision_of", lambda _: precision),
     ):
         graph = GraphConv(channels, channels, torch.ones(3, joints, joints), implementation="triton")
@@ -74,6 +78,8 @@ def main(file: Path, capability: int, dtype: torch.dtype, precision: str, channe
             residual=residual,
         )
         frames(made).float().sum().backward()
+        wider = GraphConv(channels, widened, torch.ones(3, joints, joints), implementation="triton")
+        wider(x).float().sum().backward()
     file.write_text(json.dumps(shared), encoding="utf-8")
 
 
