@@ -2,8 +2,8 @@
 
 python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 16 25
 
-Writes into a file, as JSON, the bytes of shared memory that each kernel takes in layers of 16 channels and 25 joints, and
-in one graph convolution more, to the second number of channels.
+Writes into a file, as JSON, the bytes of shared memory that each kernel takes in layers of 16 channels and 25 joints,
+and in one graph convolution more, to the second number of channels.
 A launch compiles and goes no further. What the library asks of the device is answered for that one.
 """
 
