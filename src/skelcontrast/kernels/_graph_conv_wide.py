@@ -157,9 +157,10 @@ def spread_rows(
         where, mask = _gathered_of(tile, frames, c0, V, C, P, width, VP, PP, CB, BB)
         parts = tl.load(above + where, mask, 0.0)
         where, mask = _features_of(tile, frames, c0, V, C, VP, CB, BB)
+        # In the other order the compiler would wait after every piece of both products, on Hopper.
+        of_graph += dot(parts, tl.trans(tl.load(x + first * C + where, mask, 0.0)), DOT)
         of_features = tl.trans(dot(tl.trans(parts), graph, DOT).to(grad_x.dtype.element_ty))
         tl.store(grad_x + first * C + where, of_features, mask)
-        of_graph += dot(parts, tl.trans(tl.load(x + first * C + where, mask, 0.0)), DOT)
         of_reach += tl.sum(reach.to(tl.float32), 1)
     source = tl.arange(0, VP)
     where = (partition * V * V + target)[:, None] + source[None, :] * V
