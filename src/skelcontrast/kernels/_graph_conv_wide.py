@@ -1,12 +1,12 @@
 """The kernels of the graph convolution of layers so wide that one large product does most of their work.
 
-Features stand as rows (joint) with a column per frame and channel. So the graph multiplies them from the left, nothing
-is turned around on the chip, and no sum is as long as the channels out. What is gathered lies in memory as a matrix:
-a row for every frame and joint, `width` columns: partition and channel, then E that say how far the bias of each
-partition reaches this joint, with zeros behind. The channel maps lie beside it as a row for every channel out, biases
-among their columns, and the shift of a joint comes out of the same product.
+Features stand as rows (joint) with a column per frame and channel. So the graph multiplies them from the left, and
+nothing is turned around on the chip. What is gathered lies in memory as a matrix: a row for every frame and joint, and
+`width` columns: those of partition and channel, then one per partition that says how far its bias reaches this joint,
+then zeros. The channel maps lie beside it as a row for every channel out, biases among their columns, so that the shift
+of a joint comes out of the same product.
 
-Sizes are those of `_graph_conv`; features in and out are dense and channels-last.
+Sizes are those of `_graph_conv`, and EB, the columns behind channels, padded. Features are dense and channels-last.
 """
 
 from collections.abc import Callable

@@ -93,7 +93,7 @@ def wide_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
     partitions, out_channels, in_channels = weight.shape
-    above = _rows(upstream)
+    above = _rows(upstream).contiguous()  # a sum's gradient is one number everywhere
     with on_device_of(x), autocast_off(x.device):
         of_gathered = torch.mm(above, _lay(x, weight, bias))
         grid, sizes, options = _plan(x.shape, partitions, precision_of(x), x.device, gradients=True)
