@@ -97,7 +97,7 @@ def launched_by(run: Callable[..., None], device: torch.device) -> AbstractConte
 
     # The library gives tensors of a CPU to kernels where they are interpreted. These here are not: what they are is
     # settled when they are imported, before the variable is set.
-    from skelcontrast.kernels import batch_norm, graph_conv, temporal_conv  # noqa: F401
+    from skelcontrast.kernels import batch_norm, eadm, graph_conv, temporal_conv  # noqa: F401
 
     stack = ExitStack()
     stack.enter_context(patch.object(JITFunction, "run", run))

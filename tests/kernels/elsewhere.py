@@ -21,7 +21,7 @@ from triton.runtime.jit import JITFunction
 
 from skelcontrast._cuda import ROOMY
 from skelcontrast.kernels import graph_conv, graph_conv_wide, temporal_conv
-from skelcontrast.nn import GraphConv, TemporalConv, _batch_norm
+from skelcontrast.nn import EADM, GraphConv, TemporalConv, _batch_norm
 
 
 class Elsewhere:
@@ -77,7 +77,7 @@ def main(
             dropout=torch.nn.Dropout(),
             residual=residual,
         )
-        frames(made).float().sum().backward()
+        EADM()(frames(made)).float().sum().backward()
         wider = GraphConv(channels, widened, torch.ones(3, joints, joints), implementation="triton")
         wider(x).float().sum().backward()
     file.write_text(json.dumps(shared), encoding="utf-8")

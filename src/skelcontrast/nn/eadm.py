@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from skelcontrast import _check
+from skelcontrast.nn._batch_norm import has_kernels
+from skelcontrast.nn._eadm_operator import drop_by_margin
 
 TemporalMask: TypeAlias = Literal["frame", "element"]
 DropRescale: TypeAlias = Literal["sample", "batch"]
@@ -148,9 +150,7 @@ class EADM(nn.Module):
         """Drop from a feature map (N, C, T, V); no gradient flows through the choice of what is dropped."""
         if self.when == "training" and not self.training:
             return x
-        spatial, temporal = self.masks(x)
-        scale = self._scale(spatial, x.dtype) * self._scale(temporal, x.dtype)
-        return x * ((spatial & temporal) * scale).to(x.dtype)
+        return x * self._decide(x)[1]
 
     @torch.no_grad()
     def masks(self, x: Tensor) -> DropMasks:
@@ -165,12 +165,29 @@ class EADM(nn.Module):
             >>> EADM(drop_share=0.5).masks(x).spatial.sum().item()
             2
         """
+        return self._decide(x)[0]
+
+    @torch.no_grad()
+    def _decide(self, x: Tensor) -> tuple[DropMasks, Tensor]:
+        """Return what is kept of a feature map, and what it is multiplied with: 0, or the scale of what is left."""
         _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
+        if self.keep_margin is not None and self._is_for_kernels(x):
+            spatial, temporal, factor = drop_by_margin(x, self.keep_margin, self.lambda_, self.correction)
+            return DropMasks(spatial, temporal), factor
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         attention = simam_attention(wide, lambda_=self.lambda_, correction=self.correction)
-        spatial = self._keep(attention.mean((1, 2), keepdim=True))
-        temporal = attention.mean((1, 3), keepdim=True) if self.temporal == "frame" else attention
-        return DropMasks(spatial, self._keep(temporal))
+        mean = attention.mean(1, keepdim=True)
+        spatial = self._keep(mean.mean(2, keepdim=True))
+        temporal = self._keep(mean.mean(3, keepdim=True) if self.temporal == "frame" else attention)
+        scale = self._scale(spatial, x.dtype) * self._scale(temporal, x.dtype)
+        return DropMasks(spatial, temporal), ((spatial & temporal) * scale).to(x.dtype)
+
+    def _is_for_kernels(self, x: Tensor) -> bool:
+        """Tell whether kernels decide: in the paper's form, of a multiple of 8 channels and a map that a tile holds."""
+        if (self.temporal, self.rescale) != ("frame", "sample") or not has_kernels(x) or not x.numel():
+            return False
+        _, channels, frames, joints = x.shape
+        return channels % 8 == 0 and frames * joints <= 4096 and x.is_contiguous(memory_format=torch.channels_last)
 
     def _keep(self, attention: Tensor) -> Tensor:
         if self.keep_margin is not None:
