@@ -19,7 +19,7 @@ _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 @_jit
 def _rows(
-    x: tl.tensor, first: tl.tensor, C: tl.tensor, R: tl.constexpr, BM: tl.constexpr, CB: tl.constexpr
+    x: tl.tensor, first: tl.tensor, R: tl.constexpr, C: tl.constexpr, BM: tl.constexpr, CB: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
     """Load rows of a block of channels, and say which are there."""
     row, channel = first + tl.arange(0, BM), tl.arange(0, CB)
@@ -50,30 +50,30 @@ def _sum_of_inverses(values: tl.tensor) -> tl.tensor:
 def attention_sums(
     x: tl.tensor,
     sums: tl.tensor,
-    C: tl.tensor,
     lambda_: tl.tensor,
-    count: tl.tensor,
+    share: tl.tensor,
     R: tl.constexpr,
+    C: tl.constexpr,
     BM: tl.constexpr,
     CB: tl.constexpr,
 ) -> None:
-    """SimAM's attention of every row, summed over a block of channels; `count` is what variances are divided by."""
+    """SimAM's attention of every row, summed over a block of channels; squares by `share` add up to a variance."""
     sample, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     x += sample * R * C + block * CB
     sums += (sample * tl.num_programs(1) + block) * R
     total = tl.zeros((CB,), tl.float32)
     for first in range(0, R, BM):
-        value, present = _rows(x, first, C, R, BM, CB)
+        value, present = _rows(x, first, R, C, BM, CB)
         total += tl.sum(value, 0)
     mean = (total / R)[None, :]
     total = tl.zeros((CB,), tl.float32)
     for first in range(0, R, BM):
-        value, present = _rows(x, first, C, R, BM, CB)
+        value, present = _rows(x, first, R, C, BM, CB)
         centred = tl.where(present, value - mean, 0.0)
         total += tl.sum(centred * centred, 0)
-    scale = (-1.4426950408889634 / (4 * (total / count + lambda_)))[None, :]  # powers are those of 2
+    scale = (-1.4426950408889634 / (4 * (total * share + lambda_)))[None, :]  # powers are those of 2
     for first in range(0, R, BM):
-        value, present = _rows(x, first, C, R, BM, CB)
+        value, present = _rows(x, first, R, C, BM, CB)
         centred = tl.where(present, value - mean, 0.0)
         attention = _sum_of_inverses(1 + tl.exp2(centred * centred * scale - 0.7213475204444817))
         row = first + tl.arange(0, BM)

@@ -32,7 +32,7 @@ def triton_attention_sums(x: Tensor, lambda_: float, correction: int) -> Tensor:
     blocks = channels // tile["CB"]
     sums = unset(x, samples, blocks, rows)
     with on_device_of(x):
-        attention_sums[(samples, blocks)](x, sums, channels, lambda_, float(max(rows - correction, 1)), rows, **tile)
+        attention_sums[(samples, blocks)](x, sums, lambda_, 1 / max(rows - correction, 1), rows, channels, **tile)
     return sums
 
 
