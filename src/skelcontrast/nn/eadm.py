@@ -152,7 +152,6 @@ class EADM(nn.Module):
             return x
         return x * self._decide(x)[1]
 
-    @torch.no_grad()
     def masks(self, x: Tensor) -> DropMasks:
         """Return what would be kept of a feature map (N, C, T, V).
 
