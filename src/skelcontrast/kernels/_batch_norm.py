@@ -52,6 +52,31 @@ def _kept(
 
 
 @_jit
+def _dropped(value: tl.tensor, kept: tl.tensor, DROP: tl.constexpr) -> tl.tensor:
+    """Scale what dropout keeps."""
+    return tl.where(kept, value * (65536 / (65536 - DROP)), 0.0)
+
+
+@_jit
+def _of_features(
+    above: tl.tensor,
+    centred: tl.tensor,
+    inverse: tl.tensor,
+    weight: tl.tensor,
+    of_bias: tl.tensor,
+    of_weight: tl.tensor,
+    R: tl.tensor,
+    channel: tl.tensor,
+    present: tl.tensor,
+) -> tl.tensor:
+    """Gradient in features, from the one behind their norm. Divisions are done once a channel."""
+    deviation = _per_channel(inverse, channel, present)
+    bias_part, weight_part = _per_channel(of_bias, channel, present) / R, _per_channel(of_weight, channel, present) / R
+    common = centred * (deviation * weight_part) + bias_part
+    return deviation * _per_channel(weight, channel, present) * (above - common)
+
+
+@_jit
 def batch_statistics(
     x: tl.tensor, sums: tl.tensor, R: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr
 ) -> None:
@@ -137,7 +162,7 @@ def normalize(
     deviation, scale = _per_channel(inverse, channel, present), _per_channel(weight, channel, present)
     value = _scaled(centred, deviation, scale, _per_channel(bias, channel, present))
     if DROP > 0:
-        value = tl.where(_kept(seed, tile, C, BM, CB, DROP), value * (65536 / (65536 - DROP)), 0.0)
+        value = _dropped(value, _kept(seed, tile, C, BM, CB, DROP), DROP)
     if ADD:
         value += tl.load(residual + where, mask, 0.0).to(tl.float32)
     if RELU:
@@ -180,7 +205,7 @@ def gradient_sums(
             scale, shift = _per_channel(weight, channel, present), _per_channel(bias, channel, present)
             above = tl.where(_scaled(centred, deviation, scale, shift) <= 0, 0.0, above)
         if DROP > 0:
-            above = tl.where(_kept(seed, tile, C, BM, CB, DROP), above * (65536 / (65536 - DROP)), 0.0)
+            above = _dropped(above, _kept(seed, tile, C, BM, CB, DROP), DROP)
         of_bias += above
         of_weight += above * (centred * deviation)
     channel = tl.program_id(1) * CB + tl.arange(0, CB)
@@ -235,13 +260,11 @@ def gradient_features(
     where, mask, channel, present = _tile(tile, R, C, BM, CB)
     above = tl.load(upstream + where, mask, 0.0).to(tl.float32)
     centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
-    deviation, scale = _per_channel(inverse, channel, present), _per_channel(weight, channel, present)
     if RELU and not ADD:
-        shift = _per_channel(bias, channel, present)
-        above = tl.where(_scaled(centred, deviation, scale, shift) <= 0, 0.0, above)
+        deviation, scale = _per_channel(inverse, channel, present), _per_channel(weight, channel, present)
+        value = _scaled(centred, deviation, scale, _per_channel(bias, channel, present))
+        above = tl.where(value <= 0, 0.0, above)
     if DROP > 0:
-        above = tl.where(_kept(seed, tile, C, BM, CB, DROP), above * (65536 / (65536 - DROP)), 0.0)
-    common = _per_channel(of_bias, channel, present)
-    common += centred * deviation * _per_channel(of_weight, channel, present)
-    result = deviation * scale * (above - common / R)
+        above = _dropped(above, _kept(seed, tile, C, BM, CB, DROP), DROP)
+    result = _of_features(above, centred, inverse, weight, of_bias, of_weight, R, channel, present)
     tl.store(grad_x + where, result.to(grad_x.dtype.element_ty), mask)
