@@ -77,6 +77,12 @@ def main(
             dropout=torch.nn.Dropout(),
             residual=residual,
         )
+        made = _batch_norm.normalized(
+            torch.nn.BatchNorm2d(channels),
+            made,
+            dropout=torch.nn.Dropout(),
+            residual=_batch_norm.convolved_to_add(torch.nn.Identity(), torch.nn.BatchNorm2d(channels), residual),
+        )
         EADM()(frames(made)).float().sum().backward()
         wider = GraphConv(channels, widened, torch.ones(3, joints, joints), implementation="triton")
         wider(x).float().sum().backward()

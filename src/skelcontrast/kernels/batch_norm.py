@@ -17,6 +17,7 @@ from skelcontrast.kernels._batch_norm import (
     normalize,
 )
 from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, power_of_two, unset
+from skelcontrast.kernels._two_norms import gradient_features_of_two, gradient_sums_of_two, normalize_two
 
 
 def triton_statistics(
@@ -74,7 +75,8 @@ def triton_normalize(
             plan.rows,
             plan.channels,
             **plan.single_tile,
-            **_behind(dropout, relu, add=residual is not None),
+            **_behind(dropout, relu),
+            ADD=residual is not None,
         )
     return out
 
@@ -102,7 +104,7 @@ def triton_gradients(
     grad_x, of_residual = torch.empty_like(x), torch.empty_like(x) if with_residual else x.new_empty(0)
     sums, of_weight, of_bias = unset(x, parts, 2 * channels), unset(x, channels), unset(x, channels)
     of_left_out = x.new_empty(0) if left_out is None else torch.empty_like(left_out)
-    behind = _behind(dropout, relu, add=with_residual)
+    behind = {**_behind(dropout, relu), "ADD": with_residual}
     with on_device_of(x):
         gradient_sums[plan.summed](
             upstream,
@@ -140,6 +142,86 @@ def triton_gradients(
             **behind,
         )
     return grad_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), of_residual, of_left_out
+
+
+def triton_normalize_two(
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    other: Tensor,
+    other_mean: Tensor,
+    other_inverse: Tensor,
+    other_weight: Tensor,
+    other_bias: Tensor,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+) -> Tensor:
+    """Return the same with a residual that is ``other_weight * (other - other_mean) * other_inverse + other_bias``."""
+    out = torch.empty_like(x)
+    plan = _plan(x.shape, 8192, x.device)
+    with on_device_of(x):
+        normalize_two[plan.single](
+            x,
+            mean,
+            inverse,
+            weight,
+            bias,
+            other,
+            other_mean,
+            other_inverse,
+            other_weight,
+            other_bias,
+            seed,
+            out,
+            plan.rows,
+            plan.channels,
+            **plan.single_tile,
+            **_behind(dropout, relu),
+        )
+    return out
+
+
+def triton_gradients_of_two(
+    upstream: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    other: Tensor,
+    other_mean: Tensor,
+    other_inverse: Tensor,
+    other_weight: Tensor,
+    other_bias: Tensor,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+    left_out: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients in x, other, both weights, both biases and, where there is any, both that were left out.
+
+    The last three are (2, C), float32.
+    """
+    plan = _plan(x.shape, 4096, x.device)
+    rows, channels, parts = plan.rows, plan.channels, plan.parts
+    grad_x, grad_other = torch.empty_like(x), torch.empty_like(x)
+    sums, of_weight, of_bias = unset(x, parts, 4 * channels), unset(x, 2, channels), unset(x, 2, channels)
+    of_left_out = unset(x, 2, channels if left_out else 0)
+    inputs = upstream, x, mean, inverse, weight, bias, other, other_mean, other_inverse, other_weight, other_bias, seed
+    behind = _behind(dropout, relu)
+    finish = (ceil_div(2 * channels, plan.finish_tile["CB"]),)
+    with on_device_of(x):
+        gradient_sums_of_two[plan.summed](*inputs, sums, rows, channels, **plan.summed_tile, G=4, **behind)
+        finish_sums[finish](
+            sums, of_bias, of_weight, of_left_out, parts, 2 * channels, **plan.finish_tile, BIAS=left_out
+        )
+        gradient_features_of_two[plan.single](
+            *inputs, of_bias, of_weight, grad_x, grad_other, rows, channels, **plan.single_tile, **behind, num_warps=8
+        )
+    return grad_x, grad_other, of_weight, of_bias, of_left_out
 
 
 class _Plan(NamedTuple):
@@ -186,6 +268,6 @@ def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
     )
 
 
-def _behind(dropout: float, relu: bool, *, add: bool) -> dict[str, int]:
+def _behind(dropout: float, relu: bool) -> dict[str, int]:
     """Return what the kernels are told of what follows; dropout to the nearest of 65536 parts, and never of all."""
-    return {"DROP": min(65535, round(65536 * dropout)), "ADD": add, "RELU": relu}
+    return {"DROP": min(65535, round(65536 * dropout)), "RELU": relu}

@@ -1,6 +1,6 @@
 """Batch norm with dropout, a residual and ReLU behind it, in one pass over the features where kernels can do that."""
 
-from typing import Protocol, TypeGuard
+from typing import NamedTuple, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn.modules import module as hooks
 
 from skelcontrast._cuda import HAS_TRITON, capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
-from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin
+from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin, normalize_two_twin
 from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames
 
 _HOOKS_OF_ALL = (
@@ -33,27 +33,59 @@ class _Tracking(Protocol):
     eps: float
 
 
+class Unnormalized(NamedTuple):
+    """Features of which a batch norm knows the statistics, but which it has not normalised yet."""
+
+    x: Tensor
+    mean: Tensor
+    inverse: Tensor
+    weight: Tensor
+    bias: Tensor
+    left_out: Tensor | None
+
+
 def convolved(
     conv: nn.Module,
     norm: nn.Module,
     x: Tensor,
     *,
     dropout: nn.Module | None = None,
-    residual: Tensor | None = None,
+    residual: Tensor | Unnormalized | None = None,
     relu: nn.Module | bool = True,
 ) -> Tensor:
-    """Return ``relu(residual + dropout(norm(conv(x))))`` of features (N, C, T, V).
+    """Return ``relu(residual + dropout(norm(conv(x))))`` of features (N, C, T, V)."""
+    x, left_out = _without_bias(conv, norm, x)
+    return normalized(norm, x, left_out=left_out, dropout=dropout, residual=residual, relu=relu)
+
+
+def convolved_to_add(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | Unnormalized:
+    """Return ``norm(conv(x))`` as a residual, to be normalised where it is added if kernels can do that."""
+    x, left_out = _without_bias(conv, norm, x)
+    if is_fused(norm, x):
+        return _with_statistics(norm, x, left_out)
+    return normalized(norm, x, left_out=left_out, relu=False)
+
+
+def settled(residual: Tensor | Unnormalized | None) -> Tensor | None:
+    """Return a residual with its norm."""
+    if not isinstance(residual, Unnormalized):
+        return residual
+    return _normalize(residual, 0.0, None, relu=False)
+
+
+def _without_bias(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return ``conv(x)`` and the bias that it lacks, if any.
 
     What a bias adds, a batch norm in training takes away again. So there it moves the running mean, and nothing else.
     """
     bias = conv.bias if isinstance(conv, nn.Conv2d) and _is_known(conv) else None
     if bias is None or not _is_on_gpu(x) or not norm.training:
-        return normalized(norm, conv(x), dropout=dropout, residual=residual, relu=relu)
+        return conv(x), None
     if isinstance(conv, TemporalConv):
         x = convolve_frames(x, conv.weight, None, conv.stride[0], conv.implementation)
     elif isinstance(conv, nn.Conv2d):
         x = conv._conv_forward(x, conv.weight, None)
-    return normalized(norm, x, left_out=bias, dropout=dropout, residual=residual, relu=relu)
+    return x, bias
 
 
 def normalized(
@@ -62,7 +94,7 @@ def normalized(
     *,
     left_out: Tensor | None = None,
     dropout: nn.Module | None = None,
-    residual: Tensor | None = None,
+    residual: Tensor | Unnormalized | None = None,
     relu: nn.Module | bool = True,
 ) -> Tensor:
     """Return ``relu(residual + dropout(norm(x)))`` of features (N, C, T, V), which may lack a bias that was left out.
@@ -77,26 +109,48 @@ def normalized(
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
     if dropout is not None:
         out = dropout(out)
-    if residual is not None:
-        out = out + residual if heard else out.add_(residual)
+    added = settled(residual)
+    if added is not None:
+        out = out + added if heard else out.add_(added)
     if isinstance(relu, nn.Module):
         return relu(out)  # type: ignore[no-any-return]  # modules return anything
     return F.relu(out, inplace=not heard) if relu else out
 
 
 def fused(
-    norm: _Tracking, x: Tensor, p: float, residual: Tensor | None, *, relu: bool, left_out: Tensor | None = None
+    norm: _Tracking,
+    x: Tensor,
+    p: float,
+    residual: Tensor | Unnormalized | None,
+    *,
+    relu: bool,
+    left_out: Tensor | None = None,
 ) -> Tensor:
     """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
+    return _normalize(_with_statistics(norm, x, left_out), p, residual, relu=relu)
+
+
+def _with_statistics(norm: _Tracking, x: Tensor, left_out: Tensor | None) -> Unnormalized:
     moved = norm.running_mean, norm.running_var, norm.num_batches_tracked
     statistics = batch_statistics(x, *moved, left_out, norm.momentum, norm.eps)
-    seed = torch.randint(2**31, (1,), device=x.device) if p else statistics[0]  # which is not read then
-    return normalize_twin(x, *statistics, norm.weight, norm.bias, residual, left_out, seed, p, relu)
+    return Unnormalized(x, *statistics, norm.weight, norm.bias, left_out)
 
 
-def is_fused(norm: nn.Module, x: Tensor, residual: Tensor | None = None) -> TypeGuard[_Tracking]:
+def _normalize(one: Unnormalized, p: float, residual: Tensor | Unnormalized | None, *, relu: bool) -> Tensor:
+    seed = torch.randint(2**31, (1,), device=one.x.device) if p else one.mean  # which is not read then
+    if isinstance(residual, Unnormalized):
+        return normalize_two_twin(*one, *residual, seed, p, relu)
+    *norm, left_out = one
+    return normalize_twin(*norm, residual, left_out, seed, p, relu)
+
+
+def is_fused(norm: nn.Module, x: Tensor, residual: Tensor | Unnormalized | None = None) -> TypeGuard[_Tracking]:
     """Tell whether kernels take the place of a batch norm of features (N, C, T, V), see `fused`."""
-    return _is_known(norm) and _trains(norm) and _is_for_kernels(x, residual)
+    return (
+        _is_known(norm)
+        and _trains(norm)
+        and _is_for_kernels(x, residual.x if isinstance(residual, Unnormalized) else residual)
+    )
 
 
 def is_left_to_kernels(module: nn.Module) -> bool:

@@ -144,3 +144,94 @@ normalize_twin = Twin(
 Mean and inverse standard deviation are those of `x`, and its gradient knows that. A bias (C,) that was left out of `x`,
 because it changes nothing here, gets the gradient of zero that it is due.
 """
+
+
+def _normalize_two(
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    _left_out: Tensor | None,
+    other: Tensor,
+    other_mean: Tensor,
+    other_inverse: Tensor,
+    other_weight: Tensor,
+    other_bias: Tensor,
+    _other_left_out: Tensor | None,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+) -> Tensor:
+    from skelcontrast.kernels.batch_norm import triton_normalize_two
+
+    of_other = other, other_mean, other_inverse, other_weight, other_bias
+    return triton_normalize_two(x, mean, inverse, weight, bias, *of_other, seed, dropout, relu)
+
+
+def _normalize_two_gradients(
+    upstream: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    other: Tensor,
+    other_mean: Tensor,
+    other_inverse: Tensor,
+    other_weight: Tensor,
+    other_bias: Tensor,
+    seed: Tensor,
+    dropout: float,
+    relu: bool,
+    left_out: bool,
+) -> _Five:
+    from skelcontrast.kernels.batch_norm import triton_gradients_of_two
+
+    upstream = upstream.contiguous(memory_format=torch.channels_last)
+    of_other = other, other_mean, other_inverse, other_weight, other_bias
+    return triton_gradients_of_two(upstream, x, mean, inverse, weight, bias, *of_other, seed, dropout, relu, left_out)
+
+
+def _normalize_two_gradients_fake(_upstream: Tensor, x: Tensor, mean: Tensor, *rest: object) -> _Five:
+    channels = len(mean)
+    of_both = (mean.new_empty(2, size) for size in (channels, channels, channels if rest[-1] else 0))
+    of_weight, of_bias, of_left_out = of_both
+    return torch.empty_like(x), torch.empty_like(x), of_weight, of_bias, of_left_out
+
+
+def _save_two(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+    *first, left_out = inputs[:6]
+    *second, other_left_out = inputs[6:12]
+    seed, dropout, relu = inputs[12:]
+    ctx.how = dropout, relu, not (left_out is None and other_left_out is None)
+    ctx.save_for_backward(*first, *second, seed, left_out, other_left_out)
+
+
+def _gradient_of_two(ctx: Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
+    *saved, left_out, other_left_out = ctx.saved_tensors
+    of_x, of_other, *of_both = gradients(upstream, *saved, *ctx.how)
+    own = _of_one(0, of_both, (*saved[3:5], left_out))
+    others = _of_one(1, of_both, (*saved[8:10], other_left_out))
+    return of_x, None, None, *own, of_other, None, None, *others, None, None, None
+
+
+def _of_one(norm: int, of_both: list[Tensor], parameters: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    """Pick the gradients in one norm's parameters, and in what was left out, from those in both norms' (2, C)."""
+    pairs = zip(of_both, parameters, strict=True)
+    return [None if parameter is None else both[norm].to(parameter.dtype) for both, parameter in pairs]
+
+
+normalize_two_twin = Twin(
+    "skelcontrast::normalize_two",
+    _normalize_two,
+    _normalize_fake,
+    _normalize_two_gradients,
+    _normalize_two_gradients_fake,
+    save=_save_two,
+    gradient=_gradient_of_two,
+)
+"""Return the same with a residual ``other_weight * (other - other_mean) * other_inverse + other_bias``.
+
+The features `other` have mean and deviation of their own, and maybe a bias that was left out of them.
+"""

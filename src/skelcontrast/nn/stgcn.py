@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
 from skelcontrast.nn._batch_norm import (
+    Unnormalized,
     convolved,
+    convolved_to_add,
     fused,
     has_kernels,
     has_listeners,
@@ -19,6 +21,7 @@ from skelcontrast.nn._batch_norm import (
     is_left_to_kernels,
     is_plain,
     normalized,
+    settled,
 )
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import memory_format_of
@@ -92,13 +95,13 @@ class STGCNBlock(nn.Module):
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
         if not is_plain(self.tcn):
             out: Tensor = self.tcn(self.gcn(x))
-            residual = self._added_back(x)
+            residual = settled(self._added_back(x))
             return F.relu(out if residual is None else out + residual)
         norm_in, relu, conv, norm_out, dropout = self.tcn
         between = normalized(norm_in, self.gcn(x), relu=relu)
         return convolved(conv, norm_out, between, dropout=dropout, residual=self._added_back(x))
 
-    def _added_back(self, x: Tensor) -> Tensor | None:
+    def _added_back(self, x: Tensor) -> Tensor | Unnormalized | None:
         if self.residual is None:
             return None
         # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last memory
@@ -110,7 +113,7 @@ class STGCNBlock(nn.Module):
             kept = kept.contiguous(memory_format=memory_format_of(x))
         if is_plain(self.residual):
             conv, norm = self.residual
-            return convolved(conv, norm, kept, relu=False)
+            return convolved_to_add(conv, norm, kept)
         added: Tensor = self.residual(kept)
         return added
 
