@@ -70,20 +70,12 @@ def main(
             .requires_grad_()
             for _ in range(2)
         )
-        made = _batch_norm.normalized(
-            torch.nn.BatchNorm2d(channels),
-            graph(x),
-            left_out=torch.zeros(channels, requires_grad=True),
-            dropout=torch.nn.Dropout(),
-            residual=residual,
-        )
-        made = _batch_norm.normalized(
-            torch.nn.BatchNorm2d(channels),
-            made,
-            dropout=torch.nn.Dropout(),
-            residual=_batch_norm.convolved_to_add(torch.nn.Identity(), torch.nn.BatchNorm2d(channels), residual),
-        )
-        EADM()(frames(made)).float().sum().backward()
+        norms = [torch.nn.BatchNorm2d(channels) for _ in range(5)]
+        made = _batch_norm.normalized(norms[0], x)  # of which nobody has made sums, as there are of what follows
+        made = _batch_norm.convolved(graph, norms[1], made, dropout=torch.nn.Dropout(), residual=residual)
+        added = _batch_norm.convolved_to_add(torch.nn.Identity(), norms[2], residual)
+        made = _batch_norm.normalized(norms[3], made, dropout=torch.nn.Dropout(), residual=added)
+        EADM()(_batch_norm.convolved(frames, norms[4], made)).float().sum().backward()
         wider = GraphConv(channels, widened, torch.ones(3, joints, joints), implementation="triton")
         wider(x).float().sum().backward()
     file.write_text(json.dumps(shared), encoding="utf-8")

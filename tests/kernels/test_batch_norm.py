@@ -302,7 +302,7 @@ def test_operators_keep_torchs_rules() -> None:
     weight, bias = (value.requires_grad_() for value in per_channel[2:])
     seed = torch.tensor([3], device=DEVICE)
     for left_out, batches in ((None, torch.tensor(3, device=DEVICE)), (torch.rand(4, device=DEVICE), None)):
-        torch.library.opcheck(statistics_operator, (x.detach(), *per_channel[:2], batches, left_out, 0.1, 1e-5))
+        torch.library.opcheck(statistics_operator, (x.detach(), None, *per_channel[:2], batches, left_out, 0.1, 1e-5))
     for residual in (None, features((2, 4, 3, 5))):
         left_out = None if residual is None else torch.rand(4, device=DEVICE, requires_grad=True)
         inputs = x, *per_channel[:2], weight, bias, residual, left_out, seed, 0.25, residual is None

@@ -1,9 +1,8 @@
 """The kernels of batch norm with dropout, a residual and ReLU behind it.
 
-Features are rows of channels. What is summed over rows is summed by each program over some of them, written as a row of
-2 C numbers, and added up in a fixed order. Sums of features are taken relative to the first row, so that they do not
-cancel where a channel lies far from zero. Dropout's mask is never kept: it follows from a seed and the place of an
-element, so that the gradient draws it again. A bias that was never added to the features moves the running mean alone.
+Features are rows of channels; `_statistics` has the kernels that find their mean and deviation. What is summed over
+rows is summed by each program over some of them, written as a row of 2 C numbers, and added up in a fixed order.
+Dropout's mask is never kept: it follows from a seed and the place of an element, so that the gradient draws it again.
 
 Sizes: R rows, C channels. Of a tile: BM rows, CB channels (8 at least, which share one draw). Dropped is what draws
 less than DROP of 65536. ADD says whether a residual is added, RELU whether negative values become zero.
@@ -19,7 +18,7 @@ _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
 @_jit
-def _tile(
+def tile_at(
     tile: tl.tensor, R: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """Offsets and mask of a tile, its channels and their mask."""
@@ -76,68 +75,6 @@ def _of_features(
     return deviation * _per_channel(weight, channel, present) * (above - common)
 
 
-@_jit
-def batch_statistics(
-    x: tl.tensor, sums: tl.tensor, R: tl.tensor, C: tl.tensor, BM: tl.constexpr, CB: tl.constexpr
-) -> None:
-    """Sums of every channel and of its squares, relative to the first row."""
-    total, squares = tl.zeros((BM, CB), tl.float32), tl.zeros((BM, CB), tl.float32)
-    for tile in range(tl.program_id(0), tl.cdiv(R, BM), tl.num_programs(0)):
-        where, mask, channel, present = _tile(tile, R, C, BM, CB)
-        value = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(x, channel, present)
-        value = tl.where(mask, value, 0.0)
-        total += value
-        squares += value * value
-    channel = tl.program_id(1) * CB + tl.arange(0, CB)
-    tl.store(sums + tl.program_id(0) * 2 * C + channel, tl.sum(total, 0), channel < C)
-    tl.store(sums + tl.program_id(0) * 2 * C + C + channel, tl.sum(squares, 0), channel < C)
-
-
-@_jit
-def finish_statistics(
-    x: tl.tensor,
-    sums: tl.tensor,
-    mean: tl.tensor,
-    inverse: tl.tensor,
-    running_mean: tl.tensor,
-    running_variance: tl.tensor,
-    batches: tl.tensor,
-    left_out: tl.tensor,
-    parts: tl.tensor,
-    R: tl.tensor,
-    C: tl.tensor,
-    momentum: tl.tensor,
-    eps: tl.tensor,
-    PB: tl.constexpr,
-    CB: tl.constexpr,
-    COUNT: tl.constexpr,
-    BIAS: tl.constexpr,
-) -> None:
-    """Mean and inverse standard deviation of every channel; the running statistics move towards them."""
-    part, channel = tl.arange(0, PB), tl.program_id(0) * CB + tl.arange(0, CB)
-    present = channel < C
-    where = sums + part[:, None] * 2 * C + channel[None, :]
-    mask = (part < parts)[:, None] & present[None, :]
-    # All that is read comes before all that is written, which the compiler does not reorder.
-    shifted, squares = tl.load(where, mask, 0.0), tl.load(where + C, mask, 0.0)
-    first = tl.load(x + channel, present, 0.0).to(tl.float32)
-    mean_before = tl.load(running_mean + channel, present, 0.0).to(tl.float32)
-    variance_before = tl.load(running_variance + channel, present, 0.0).to(tl.float32)
-    bias = tl.load(left_out + channel, present, 0.0).to(tl.float32) if BIAS else tl.zeros((CB,), tl.float32)
-    shift = tl.sum(shifted, 0) / R
-    variance = tl.sum(squares, 0) / R - shift * shift
-    variance = tl.where(variance < 0, 0.0, variance)
-    value = first + shift
-    tl.store(mean + channel, value, present)
-    tl.store(inverse + channel, 1 / tl.sqrt(variance + eps), present)
-    tl.store(running_mean + channel, mean_before + momentum * (value + bias - mean_before), present)
-    unbiased = variance * (R / (R - 1.0))
-    tl.store(running_variance + channel, variance_before + momentum * (unbiased - variance_before), present)
-    if COUNT:
-        tl.store(batches, tl.load(batches) + 1, tl.program_id(0) == 0)
-
-
-@_jit
 def normalize(
     x: tl.tensor,
     mean: tl.tensor,
@@ -157,7 +94,7 @@ def normalize(
 ) -> None:
     """Features that have mean and variance of their channel, then the rest."""
     tile = tl.program_id(0)
-    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    where, mask, channel, present = tile_at(tile, R, C, BM, CB)
     centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
     deviation, scale = _per_channel(inverse, channel, present), _per_channel(weight, channel, present)
     value = _scaled(centred, deviation, scale, _per_channel(bias, channel, present))
@@ -193,7 +130,7 @@ def gradient_sums(
     """What gradients in bias and weight are sums of; the gradient in the residual, where there is one, is written."""
     of_bias, of_weight = tl.zeros((BM, CB), tl.float32), tl.zeros((BM, CB), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(R, BM), tl.num_programs(0)):
-        where, mask, channel, present = _tile(tile, R, C, BM, CB)
+        where, mask, channel, present = tile_at(tile, R, C, BM, CB)
         above = tl.load(upstream + where, mask, 0.0).to(tl.float32)
         centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
         deviation = _per_channel(inverse, channel, present)
@@ -257,7 +194,7 @@ def gradient_features(
 ) -> None:
     """Gradient in x; `upstream` is the gradient in the residual, where there is one."""
     tile = tl.program_id(0)
-    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    where, mask, channel, present = tile_at(tile, R, C, BM, CB)
     above = tl.load(upstream + where, mask, 0.0).to(tl.float32)
     centred = tl.load(x + where, mask, 0.0).to(tl.float32) - _per_channel(mean, channel, present)
     if RELU and not ADD:

@@ -19,6 +19,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from skelcontrast.kernels._statistics import follow, seen_by, write_merged
+
 _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
@@ -186,6 +188,7 @@ def forward(
     yo: tl.tensor,
     yt: tl.tensor,
     yv: tl.tensor,
+    sums: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
     V: tl.tensor,
@@ -199,13 +202,18 @@ def forward(
     BB: tl.constexpr,
     STEPS: tl.constexpr,
     DOT: tl.constexpr,
+    SUMS: tl.constexpr,
 ) -> None:
+    """Outputs and, with SUMS, the parts of their statistics, see `_statistics`."""
     graph = load_graph(adjacency, V, P, VP, PP)
     o0 = tl.program_id(1) * OB
     start = _shift(bias, graph, o0, O, P, VP, PP, OB, BB)
     graph = graph.to(x.dtype.element_ty)
     if STEPS == 1:
         maps = load_maps(weight, 0, o0, C, O, P, PP, CB, OB).to(x.dtype.element_ty)
+    if SUMS:
+        row = tl.arange(0, BB * VP)
+        mean, spread = tl.zeros((BB * VP, OB), tl.float32), tl.zeros((BB * VP, OB), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
         total = start
         if STEPS == 1:
@@ -218,4 +226,11 @@ def forward(
                 maps = load_maps(weight, c0, o0, C, O, P, PP, CB, OB).to(gathered.dtype)
                 total += dot(gathered, maps, DOT)
         where, mask = outputs_at(y, yn, yo, yt, yv, tile * BB, frames, o0, T, V, O, VP, OB, BB)
-        tl.store(where, total.to(y.dtype.element_ty), mask)
+        value = total.to(y.dtype.element_ty)
+        tl.store(where, value, mask)
+        if SUMS:
+            there = (tile * BB + row // VP < frames) & (row % VP < V)
+            mean, spread = follow(mean, spread, value, there, tile // tl.num_programs(0) + 1)
+    if SUMS:
+        seen = seen_by(tl.program_id(0) * BB + row // VP, frames, tl.num_programs(0) * BB)
+        write_merged(sums, mean, spread, tl.where(row % VP < V, seen, 0), o0 + tl.arange(0, OB), O)

@@ -23,6 +23,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from skelcontrast.kernels._statistics import write_part
+
 _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
@@ -104,6 +106,7 @@ def convolve(
     band: tl.tensor,
     bias: tl.tensor,
     y: tl.tensor,
+    sums: tl.tensor,
     rows: tl.tensor,
     blocks: tl.tensor,
     T: tl.tensor,
@@ -122,9 +125,10 @@ def convolve(
     K: tl.constexpr,
     BM: tl.constexpr,
     BIAS: tl.constexpr,
+    SUMS: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
-    """Outputs, or gradients in x without a bias."""
+    """Outputs, or gradients in x without a bias; with SUMS also the parts of their statistics, see `_statistics`."""
     row, o0 = tl.program_id(0) * BM + tl.arange(0, BM), tl.program_id(1) * OB
     inner, column = tl.arange(0, FB * CB), tl.arange(0, JP * OB)
     taps = band + (tl.program_id(1) * (JP * OB) + column)[None, :] * K + inner[:, None]
@@ -138,7 +142,13 @@ def convolve(
         out = o0 + column % OB
         total += tl.load(bias + out, out < O, 0.0).to(tl.float32)[None, :]
     where, mask = _features(y, row, rows, blocks, 0, o0, U, V, O, J, J, 0, JP, OB)
-    tl.store(where, total.to(y.dtype.element_ty), mask)
+    value = total.to(y.dtype.element_ty)
+    tl.store(where, value, mask)
+    if SUMS:
+        frame = (row // V % blocks * J)[:, None] + tl.arange(0, JP)[None, :]
+        there = (row < rows)[:, None] & (tl.arange(0, JP) < J)[None, :] & (frame < U)
+        value, there = tl.reshape(value, (BM * JP, OB)), tl.reshape(there, (BM * JP,))
+        write_part(sums, value, there, o0 + tl.arange(0, OB), O)
 
 
 @_jit

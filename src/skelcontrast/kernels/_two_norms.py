@@ -12,7 +12,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from skelcontrast.kernels._batch_norm import _dropped, _kept, _of_features, _per_channel, _scaled, _tile
+from skelcontrast.kernels._batch_norm import _dropped, _kept, _of_features, _per_channel, _scaled, tile_at
 
 _jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
@@ -66,7 +66,7 @@ def normalize_two(
 ) -> None:
     """Features with both norms, and the rest."""
     tile = tl.program_id(0)
-    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    where, mask, channel, present = tile_at(tile, R, C, BM, CB)
     _, value = _normalized(x, mean, inverse, weight, bias, where, mask, channel, present)
     _, added = _normalized(other, other_mean, other_inverse, other_weight, other_bias, where, mask, channel, present)
     kept = _kept(seed, tile, C, BM, CB, DROP) if DROP > 0 else mask
@@ -99,7 +99,7 @@ def _gradients_above(
     RELU: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """Gradients behind both norms, each with the features of that norm, centred."""
-    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    where, mask, channel, present = tile_at(tile, R, C, BM, CB)
     above = tl.load(upstream + where, mask, 0.0).to(tl.float32)
     first, value = _normalized(x, mean, inverse, weight, bias, where, mask, channel, present)
     second, added = _normalized(
@@ -222,7 +222,7 @@ def gradient_features_of_two(
         DROP,
         RELU,
     )
-    where, mask, channel, present = _tile(tile, R, C, BM, CB)
+    where, mask, channel, present = tile_at(tile, R, C, BM, CB)
     result = _of_features(dropped, first, inverse, weight, of_bias, of_weight, R, channel, present)
     tl.store(grad_x + where, result.to(grad_x.dtype.element_ty), mask)
     result = _of_features(above, second, other_inverse, other_weight, of_bias + C, of_weight + C, R, channel, present)

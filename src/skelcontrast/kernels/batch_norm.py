@@ -9,19 +9,22 @@ from torch import Tensor
 
 from skelcontrast._side_by_side import in_turn
 from skelcontrast.kernels._batch_norm import (
-    batch_statistics,
-    finish_statistics,
     finish_sums,
     gradient_features,
     gradient_sums,
     normalize,
 )
 from skelcontrast.kernels._device import ceil_div, multiprocessors, on_device_of, power_of_two, unset
+from skelcontrast.kernels._statistics import batch_statistics, finish_statistics
 from skelcontrast.kernels._two_norms import gradient_features_of_two, gradient_sums_of_two, normalize_two
+
+_AT_ONCE = 512
+"""Parts of statistics that are added up at once; more are in turns."""
 
 
 def triton_statistics(
     x: Tensor,
+    sums: Tensor | None,
     running_mean: Tensor,
     running_variance: Tensor,
     batches: Tensor | None,
@@ -31,19 +34,23 @@ def triton_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Return mean and inverse standard deviation of every channel, float32; move the running ones and count the batch.
 
-    Running statistics are those of the features with the bias that was left out of them.
+    What has written `x` may have summed it up, in parts (parts, 3, C), see `_statistics`. Running statistics are those
+    of the features with the bias that was left out of them.
     """
     plan = _plan(x.shape, 8192, x.device)
-    rows, channels, parts = plan.rows, plan.channels, plan.parts
-    sums, mean, inverse = unset(x, parts, 2 * channels), unset(x, channels), unset(x, channels)
+    rows, channels = plan.rows, plan.channels
+    mean, inverse = unset(x, channels), unset(x, channels)
     # What is not there is never read or written.
     moved = running_mean, running_variance, mean if batches is None else batches, mean if left_out is None else left_out
     there = {"COUNT": batches is not None, "BIAS": left_out is not None}
     with on_device_of(x):
-        batch_statistics[plan.summed](x, sums, rows, channels, **plan.summed_tile)
+        if sums is None or not len(sums):
+            sums = unset(x, plan.parts, 3, channels)
+            batch_statistics[plan.summed](x, sums, rows, channels, **plan.summed_tile)
+        grid, tile = _finish(min(_AT_ONCE, len(sums)), channels)
         with in_turn(running_mean.data_ptr()):
-            finish_statistics[plan.finish](
-                x, sums, mean, inverse, *moved, parts, rows, channels, momentum, eps, **plan.finish_tile, **there
+            finish_statistics[grid](
+                sums, mean, inverse, *moved, len(sums), rows, channels, momentum, eps, **tile, **there
             )
     return mean, inverse
 
@@ -253,8 +260,6 @@ def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
     columns = ceil_div(channels, block)
     alone, summed = 4096 // block, elements // block
     parts = max(1, min(2 * multiprocessors(device) // columns, ceil_div(rows, summed)))
-    parts_up = power_of_two(parts)
-    finished = max(4, 2048 // parts_up)
     return _Plan(
         rows,
         channels,
@@ -263,9 +268,15 @@ def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
         {"BM": alone, "CB": block},
         (parts, columns),
         {"BM": summed, "CB": block},
-        (ceil_div(channels, finished),),
-        {"PB": parts_up, "CB": finished},
+        *_finish(parts, channels),
     )
+
+
+def _finish(parts: int, channels: int) -> tuple[tuple[int], dict[str, int]]:
+    """Lay out the grid and the tile that add up parts."""
+    parts_up = power_of_two(parts)
+    finished = max(4, 2048 // parts_up)
+    return (ceil_div(channels, finished),), {"PB": parts_up, "CB": finished}
 
 
 def _behind(dropout: float, relu: bool) -> dict[str, int]:

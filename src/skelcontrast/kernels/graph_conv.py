@@ -98,21 +98,37 @@ class _Plan(NamedTuple):
     options: dict[str, int | str]
 
 
+def _programs(case: _Case, tile: _Tile, blocks: int) -> int:
+    """Return how many programs share the frames, for each of some blocks: two in all for every multiprocessor."""
+    tiles = max(1, ceil_div(case.shape[0] * case.shape[2], tile.BB))
+    return min(tiles, ceil_div(2 * multiprocessors(case.device), blocks))
+
+
+def parts_of(x: Tensor, weight: Tensor) -> int:
+    """Return how many parts of statistics the outputs have, none where cuBLAS writes them; N and T may be symbols."""
+    if is_wide(x, weight, x):
+        return 0
+    case = _Case.of(x, weight)
+    tile = _Tile.forward(case)
+    return _programs(case, tile, ceil_div(case.maps[1], tile.OB))
+
+
 @lru_cache(maxsize=1024)
 def _plan(case: _Case, *, gradients: bool) -> _Plan:
-    """Lay out a layer or its gradients, with two programs for every multiprocessor."""
+    """Lay out a layer or its gradients."""
     tile = _Tile.backward(case) if gradients else _Tile.forward(case)
     samples, in_channels, frames, joints = case.shape
     partitions, out_channels, _ = case.maps
     inner, outer = ceil_div(in_channels, tile.CB), ceil_div(out_channels, tile.OB)
-    tiles, most = max(1, ceil_div(samples * frames, tile.BB)), 2 * multiprocessors(case.device)
-    alone, pairs = (min(tiles, ceil_div(most, blocks)) for blocks in (inner if gradients else outer, inner * outer))
+    alone, pairs = (_programs(case, tile, blocks) for blocks in (inner if gradients else outer, inner * outer))
     sizes = samples * frames, frames, joints, in_channels, out_channels, partitions
     return _Plan(inner, outer, (alone, pairs), sizes, {**tile._asdict(), "DOT": case.precision})
 
 
-def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor) -> None:
-    """Write into `out` what `graph_conv` returns."""
+def triton_graph_conv(
+    x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, out: Tensor, sums: Tensor | None = None
+) -> None:
+    """Write into `out` what `graph_conv` returns, into `sums` (`parts_of`, 3, C_out) the parts of its statistics."""
     if is_wide(x, weight, out):
         wide_graph_conv(x, weight, bias, adjacency, out)
         return
@@ -120,7 +136,18 @@ def triton_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor
     inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=False)
     with on_device_of(x):
         forward[programs[0], outer](
-            x, *x.stride(), weight, bias, adjacency, out, *out.stride(), *sizes, STEPS=inner, **options
+            x,
+            *x.stride(),
+            weight,
+            bias,
+            adjacency,
+            out,
+            *out.stride(),
+            out if sums is None else sums,
+            *sizes,
+            STEPS=inner,
+            SUMS=sums is not None,
+            **options,
         )
 
 

@@ -164,11 +164,23 @@ def _plan_sums(case: _Case) -> tuple[_Plan, int, dict[str, int]]:
     return _Plan((programs, inner + 1, outer), sizes, options), rows, adding
 
 
-def triton_temporal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, out: Tensor) -> None:
-    """Write into `out` what `temporal_conv` returns; features are channels-last."""
+def parts_of(x: Tensor, out: Tensor) -> int:
+    """Return how many parts of statistics the outputs have; N and T may be symbols."""
+    case = _Case.of(x, out, 1, 1)  # neither decides it
+    tile = _Tile.of(case.width, case.before[1], case.after[1], 1)
+    return ceil_div(case.sizes(tile)[0], tile.BM)
+
+
+def triton_temporal_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, out: Tensor, sums: Tensor | None = None
+) -> None:
+    """Write into `out` what `temporal_conv` returns; features are channels-last.
+
+    Into `sums` (`parts_of`, 3, C_out) write the parts of its statistics.
+    """
     case = _Case.of(x, out, weight.shape[2], stride)
     with on_device_of(x):
-        _convolve(x, weight, bias, out, case, gradient=False)
+        _convolve(x, weight, bias, out, case, gradient=False, sums=sums)
 
 
 def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, grad_x: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,13 +200,24 @@ def triton_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int, g
     return of_weight, of_bias
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, case: _Case, *, gradient: bool) -> None:
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    case: _Case,
+    *,
+    gradient: bool,
+    sums: Tensor | None = None,
+) -> None:
     """Convolve with the band of a weight (channels out, channels in, L), which may lie in any way."""
     laying, plan = _plan(case, gradient=gradient)
     band = torch.empty(laying.sizes, dtype=x.dtype, device=x.device)
     lay_band[laying.grid](weight, band, *weight.stride()[:3], **laying.options)
-    shift = band if bias is None else bias.contiguous()
-    convolve[plan.grid](x, band, shift, out, *plan.sizes, BIAS=bias is not None, **plan.options)
+    # What is not there is never read or written.
+    shift, parts = band if bias is None else bias.contiguous(), out if sums is None else sums
+    there = {"BIAS": bias is not None, "SUMS": sums is not None}
+    convolve[plan.grid](x, band, shift, out, parts, *plan.sizes, **there, **plan.options)
 
 
 def _widths(width: int, fan_in: int, fan_out: int, multiple: int, columns: int = 64) -> tuple[int, int, int, int]:

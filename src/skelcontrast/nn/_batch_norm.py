@@ -10,7 +10,8 @@ from torch.nn.modules import module as hooks
 from skelcontrast._cuda import HAS_TRITON, capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin, normalize_two_twin
-from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames
+from skelcontrast.nn.graph_conv import GraphConv
+from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames_and_sum
 
 _HOOKS_OF_ALL = (
     hooks._global_forward_hooks,
@@ -18,7 +19,7 @@ _HOOKS_OF_ALL = (
     hooks._global_backward_hooks,
     hooks._global_backward_pre_hooks,
 )
-_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv)
+_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv, GraphConv)
 
 
 class _Tracking(Protocol):
@@ -54,16 +55,16 @@ def convolved(
     relu: nn.Module | bool = True,
 ) -> Tensor:
     """Return ``relu(residual + dropout(norm(conv(x))))`` of features (N, C, T, V)."""
-    x, left_out = _without_bias(conv, norm, x)
-    return normalized(norm, x, left_out=left_out, dropout=dropout, residual=residual, relu=relu)
+    x, sums, left_out = _summed(conv, norm, x)
+    return normalized(norm, x, sums=sums, left_out=left_out, dropout=dropout, residual=residual, relu=relu)
 
 
 def convolved_to_add(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | Unnormalized:
     """Return ``norm(conv(x))`` as a residual, to be normalised where it is added if kernels can do that."""
-    x, left_out = _without_bias(conv, norm, x)
+    x, sums, left_out = _summed(conv, norm, x)
     if is_fused(norm, x):
-        return _with_statistics(norm, x, left_out)
-    return normalized(norm, x, left_out=left_out, relu=False)
+        return _with_statistics(norm, x, sums, left_out)
+    return normalized(norm, x, sums=sums, left_out=left_out, relu=False)
 
 
 def settled(residual: Tensor | Unnormalized | None) -> Tensor | None:
@@ -73,25 +74,31 @@ def settled(residual: Tensor | Unnormalized | None) -> Tensor | None:
     return _normalize(residual, 0.0, None, relu=False)
 
 
-def _without_bias(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return ``conv(x)`` and the bias that it lacks, if any.
+def _summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return ``conv(x)``, parts of its statistics where a kernel writes them, and the bias that it lacks, if any.
 
-    What a bias adds, a batch norm in training takes away again. So there it moves the running mean, and nothing else.
+    What a bias adds, a batch norm in training takes away again. So there it moves the running mean, and nothing else. A
+    kernel that convolves sums up what it writes, so that it is not read again for its statistics.
     """
-    bias = conv.bias if isinstance(conv, nn.Conv2d) and _is_known(conv) else None
-    if bias is None or not _is_on_gpu(x) or not norm.training:
-        return conv(x), None
-    if isinstance(conv, TemporalConv):
-        x = convolve_frames(x, conv.weight, None, conv.stride[0], conv.implementation)
+    sums = left_out = None
+    if not (_is_known(conv) and norm.training and _is_on_gpu(x)):
+        x = conv(x)
+    elif isinstance(conv, GraphConv):
+        x, sums = conv._forward_and_sum(x)
+    elif isinstance(conv, TemporalConv):
+        left_out = conv.bias
+        x, sums = convolve_frames_and_sum(x, conv.weight, None, conv.stride[0], conv.implementation)
     elif isinstance(conv, nn.Conv2d):
+        left_out = conv.bias
         x = conv._conv_forward(x, conv.weight, None)
-    return x, bias
+    return x, sums, left_out
 
 
 def normalized(
     norm: nn.Module,
     x: Tensor,
     *,
+    sums: Tensor | None = None,
     left_out: Tensor | None = None,
     dropout: nn.Module | None = None,
     residual: Tensor | Unnormalized | None = None,
@@ -99,12 +106,13 @@ def normalized(
 ) -> Tensor:
     """Return ``relu(residual + dropout(norm(x)))`` of features (N, C, T, V), which may lack a bias that was left out.
 
-    Modules of which a kernel knows what they do are not called where it takes their place, unless they have hooks.
+    Modules of which a kernel knows what they do are not called where it takes their place, unless they have hooks. What
+    has made the features may have summed them up for it, see `batch_statistics`.
     """
     modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
     p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     if all(_is_known(module) for module in modules) and p < 1 and is_fused(norm, x, residual):
-        return fused(norm, x, p, residual, relu=relu is not False, left_out=left_out)
+        return fused(norm, x, p, residual, relu=relu is not False, sums=sums, left_out=left_out)
     heard = any(has_listeners(module) for module in modules)  # they may keep what they are shown
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
     if dropout is not None:
@@ -124,15 +132,18 @@ def fused(
     residual: Tensor | Unnormalized | None,
     *,
     relu: bool,
+    sums: Tensor | None = None,
     left_out: Tensor | None = None,
 ) -> Tensor:
     """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
-    return _normalize(_with_statistics(norm, x, left_out), p, residual, relu=relu)
+    return _normalize(_with_statistics(norm, x, sums, left_out), p, residual, relu=relu)
 
 
-def _with_statistics(norm: _Tracking, x: Tensor, left_out: Tensor | None) -> Unnormalized:
+def _with_statistics(
+    norm: _Tracking, x: Tensor, sums: Tensor | None, left_out: Tensor | None
+) -> Unnormalized:
     moved = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    statistics = batch_statistics(x, *moved, left_out, norm.momentum, norm.eps)
+    statistics = batch_statistics(x, sums, *moved, left_out, norm.momentum, norm.eps)
     return Unnormalized(x, *statistics, norm.weight, norm.bias, left_out)
 
 

@@ -16,6 +16,7 @@ from skelcontrast.nn._twin import Context, Gradients, Twin, unset_gradient
 
 _Four: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 _Three: TypeAlias = tuple[Tensor, Tensor, Tensor]
+_Two: TypeAlias = tuple[Tensor, Tensor]
 
 
 def _unset(x: Tensor, *sizes: int) -> Tensor:
@@ -27,6 +28,11 @@ def _unset_like(x: Tensor, channels: int) -> Tensor:
     """Return an unset (N, `channels`, T, V) in the memory format of `x`."""
     shape = (x.shape[0], channels, *x.shape[2:])
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
+
+
+def _unset_sums(x: Tensor, parts: int, channels: int) -> Tensor:
+    """Return unset parts of statistics."""
+    return torch.empty((parts, 3, channels), dtype=torch.float32, device=x.device)
 
 
 def _graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str) -> Tensor:
@@ -63,7 +69,21 @@ def _graph_conv_gradients_fake(
     return _unset_like(x, x.shape[1]), unset_gradient(weight), unset_gradient(bias), unset_gradient(adjacency)
 
 
-def _save_graph_conv(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+def _summed_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, _twin: str) -> _Two:
+    from skelcontrast.kernels.graph_conv import triton_graph_conv
+
+    out, sums = _summed_graph_conv_fake(x, weight)
+    triton_graph_conv(x, weight, bias, adjacency, out, sums)
+    return out, sums
+
+
+def _summed_graph_conv_fake(x: Tensor, weight: Tensor, *_: object) -> _Two:
+    from skelcontrast.kernels.graph_conv import parts_of
+
+    return _unset_like(x, weight.shape[1]), _unset_sums(x, parts_of(x, weight), weight.shape[1])
+
+
+def _save_graph_conv(ctx: Context, inputs: tuple[Any, ...], output: object) -> None:  # noqa: ARG001  torch's signature
     *tensors, twin = inputs
     ctx.how = (twin,)
     ctx.save_for_backward(*tensors)
@@ -83,6 +103,17 @@ graph_conv_twin = Twin(
     gradient=_graph_conv_gradient,
 )
 """Convolve x (N, C_in, T, V) with weight (P, C_out, C_in) and bias (P, C_out) over adjacency (P, V, V)."""
+
+summed_graph_conv_twin = Twin(
+    "skelcontrast::summed_graph_conv",
+    _summed_graph_conv,
+    _summed_graph_conv_fake,
+    _graph_conv_gradients,
+    _graph_conv_gradients_fake,
+    save=_save_graph_conv,
+    gradient=_graph_conv_gradient,
+)
+"""Do the same with kernels alone, and sum up what comes out, in parts (parts, 3, C_out) for `batch_statistics`."""
 
 
 def _spectral(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -143,7 +174,22 @@ def _temporal_gradients(upstream: Tensor, x: Tensor, weight: Tensor, stride: int
     return grad_x, *triton_gradients(upstream, x, weight, stride, grad_x)
 
 
-def _save_temporal(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch's signature
+def _summed_temporal(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> _Two:
+    from skelcontrast.kernels.temporal_conv import triton_temporal_conv
+
+    out, sums = _summed_temporal_fake(x, weight, bias, stride)
+    triton_temporal_conv(x.contiguous(memory_format=torch.channels_last), weight, bias, stride, out, sums)
+    return out, sums
+
+
+def _summed_temporal_fake(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> _Two:
+    from skelcontrast.kernels.temporal_conv import parts_of
+
+    out = _temporal_fake(x, weight, bias, stride)
+    return out, _unset_sums(x, parts_of(x, out), weight.shape[0])
+
+
+def _save_temporal(ctx: Context, inputs: tuple[Any, ...], output: object) -> None:  # noqa: ARG001  torch's signature
     x, weight, bias, stride = inputs
     ctx.how = stride, bias is not None
     ctx.save_for_backward(x, weight)
@@ -165,3 +211,14 @@ temporal_conv_twin = Twin(
     gradient=_temporal_gradient,
 )
 """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L, 1), and add any bias (C_out,); channels-last."""
+
+summed_temporal_conv_twin = Twin(
+    "skelcontrast::summed_temporal_conv",
+    _summed_temporal,
+    _summed_temporal_fake,
+    _temporal_gradients,
+    _frame_gradients_fake,
+    save=_save_temporal,
+    gradient=_temporal_gradient,
+)
+"""Do the same, and sum up what comes out, in parts (parts, 3, C_out) for `batch_statistics`."""

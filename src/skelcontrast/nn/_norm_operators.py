@@ -12,6 +12,7 @@ _Five: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 def _statistics(
     x: Tensor,
+    sums: Tensor | None,
     running_mean: Tensor,
     running_variance: Tensor,
     batches: Tensor | None,
@@ -21,7 +22,7 @@ def _statistics(
 ) -> tuple[Tensor, Tensor]:
     from skelcontrast.kernels.batch_norm import triton_statistics
 
-    return triton_statistics(x, running_mean, running_variance, batches, left_out, momentum, eps)
+    return triton_statistics(x, sums, running_mean, running_variance, batches, left_out, momentum, eps)
 
 
 statistics_operator = torch.library.custom_op(
@@ -37,6 +38,7 @@ def _(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
 
 def batch_statistics(
     x: Tensor,
+    sums: Tensor | None,
     running_mean: Tensor,
     running_variance: Tensor,
     batches: Tensor | None,
@@ -46,13 +48,15 @@ def batch_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Return mean and inverse standard deviation (C,) of x (N, C, T, V), channels-last; move the running statistics.
 
-    The latter are those of x with a bias (C,) that was left out of it. `batches` (int64, no axes) counts their moves.
+    What has made x may also have summed it up, in parts (parts, 3, C) of count, mean and sum of squares about that
+    mean. The running statistics are those of x with a bias (C,) that was left out of it. `batches` (int64, no axes)
+    counts their moves.
     """
     moved = running_mean, running_variance, batches
     if not torch.compiler.is_compiling():
-        return _statistics(x, *moved, left_out, momentum, eps)
+        return _statistics(x, sums, *moved, left_out, momentum, eps)
     left_out = None if left_out is None else left_out.detach()
-    mean, inverse = statistics_operator(x.detach(), *moved, left_out, momentum, eps)
+    mean, inverse = statistics_operator(x.detach(), sums, *moved, left_out, momentum, eps)
     return mean, inverse
 
 

@@ -1,11 +1,13 @@
 """An operation with a gradient in closed form, as torch's compiler wants it and as it starts soonest without."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+
+_Result = TypeVar("_Result", bound=Tensor | tuple[Tensor, Tensor])
 
 Gradients: TypeAlias = Callable[..., tuple[Tensor, ...]]
 """From the upstream gradient and what was saved to gradients."""
@@ -23,7 +25,7 @@ def unset_gradient(parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, memory_format=torch.contiguous_format)
 
 
-class Twin:
+class Twin(Generic[_Result]):
     """An operator of torch for what is being compiled, one node with a gradient; else the same called directly.
 
     The way through torch's dispatcher takes the host longer than many of these operations take a GPU. The gradients are
@@ -31,7 +33,7 @@ class Twin:
 
     Args:
         name: Of the operator, ``"skelcontrast::..."``.
-        forward: From tensors and numbers to a tensor.
+        forward: From tensors and numbers to a tensor, or to one and another that has no gradient.
         fake: The same without values: an unset result of the right shape and memory format.
         gradients: From the upstream gradient and what was saved to gradients.
         fake_gradients: The same without values.
@@ -42,12 +44,12 @@ class Twin:
     def __init__(
         self,
         name: str,
-        forward: Callable[..., Tensor],
-        fake: Callable[..., Tensor],
+        forward: Callable[..., _Result],
+        fake: Callable[..., _Result],
         gradients: Gradients,
         fake_gradients: Gradients,
         *,
-        save: Callable[[Context, tuple[Any, ...], Tensor], None],
+        save: Callable[[Context, tuple[Any, ...], _Result], None],
         gradient: Callable[[Context, Tensor, Gradients], tuple[Tensor | None, ...]],
     ) -> None:
         self._forward = forward
@@ -56,24 +58,30 @@ class Twin:
         of = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
         of.register_fake(fake_gradients)
 
-        def compiled(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        def keep(ctx: Context, inputs: tuple[Any, ...], output: _Result) -> None:
+            if isinstance(output, tuple):  # zeros in the place of a gradient would be a kernel more
+                ctx.mark_non_differentiable(output[1])
+                ctx.set_materialize_grads(False)
+            save(ctx, inputs, output)
+
+        def compiled(ctx: Context, upstream: Tensor, *_none: None) -> tuple[Tensor | None, ...]:
             return gradient(ctx, upstream, of)
 
         def direct(ctx: Context, upstream: Tensor, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
             return gradient(ctx, upstream, gradients)
 
-        self.operator.register_autograd(compiled, setup_context=save)
+        self.operator.register_autograd(compiled, setup_context=keep)
 
-        def ahead(ctx: Context, *inputs: object) -> Tensor:
+        def ahead(ctx: Context, *inputs: object) -> _Result:
             # With a `setup_context` torch would bind the arguments by their signature in every call, which takes it
             # longer than all else that it does.
             out = forward(*inputs)
-            save(ctx, inputs, out)
+            keep(ctx, inputs, out)
             return out
 
         once = torch.autograd.function.once_differentiable(direct)
 
-        def behind(ctx: Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        def behind(ctx: Context, upstream: Tensor, *_none: None) -> tuple[Tensor | None, ...]:
             if not torch.is_grad_enabled():
                 return direct(ctx, upstream)
             # It looks for gradients among its arguments, and those of a sum have only what was saved.
@@ -82,10 +90,10 @@ class Twin:
         methods = {"forward": staticmethod(ahead), "backward": staticmethod(behind)}
         self._direct: Any = type(name, (torch.autograd.Function,), methods)
 
-    def __call__(self, *inputs: object) -> Tensor:
+    def __call__(self, *inputs: object) -> _Result:
         """Do the operation."""
         if torch.compiler.is_compiling():
-            through: Callable[..., Tensor] = self.operator
+            through: Callable[..., _Result] = self.operator
         else:
             through = self._direct.apply if torch.is_grad_enabled() else self._forward
         return through(*inputs)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
-from skelcontrast.nn._conv_operators import graph_conv_twin
+from skelcontrast.nn._conv_operators import graph_conv_twin, summed_graph_conv_twin
 from skelcontrast.nn._graph_conv_blocked import shift_of
 from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation, check_choices, choose
 from skelcontrast.nn._precision import autocast_dtype
@@ -97,6 +97,20 @@ def _convolve(
     return _project_first(x, weight, bias, adjacency)
 
 
+def _convolve_and_sum(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    adjacency: Tensor,
+    order: ContractionOrder,
+    implementation: GraphConvImplementation,
+) -> tuple[Tensor, Tensor | None]:
+    """Do the same; also return what comes out summed up, in parts for batch statistics, where a kernel does that."""
+    if choose(x, weight, order, implementation)[1] != "triton":
+        return _convolve(x, weight, bias, adjacency, order, implementation), None
+    return summed_graph_conv_twin(*_for_twin(x, weight, bias), adjacency, "triton")
+
+
 def _project_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
     flat_bias = None if bias is None else bias.flatten()
     projected = F.conv2d(x, rearrange(weight, "p o c -> (p o) c 1 1"), flat_bias)
@@ -124,11 +138,14 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) ->
 
 
 def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, twin: str) -> Tensor:
-    dtype = autocast_dtype(x)
-    bias = weight.new_zeros(weight.shape[:2]) if bias is None else bias
+    x, weight, bias = _for_twin(x, weight, bias)
     if twin != "triton":  # whose kernels convert what they load
-        weight, bias, adjacency = weight.to(dtype), bias.to(dtype), adjacency.to(dtype)
-    return graph_conv_twin(x.to(dtype), weight, bias, adjacency, twin)
+        weight, bias, adjacency = weight.to(x.dtype), bias.to(x.dtype), adjacency.to(x.dtype)
+    return graph_conv_twin(x, weight, bias, adjacency, twin)
+
+
+def _for_twin(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    return x.to(autocast_dtype(x)), weight, weight.new_zeros(weight.shape[:2]) if bias is None else bias
 
 
 def _check_adjacency(owner: str, adjacency: object) -> tuple[int, int]:
@@ -203,11 +220,18 @@ class GraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, T, V)."""
+        return _convolve(*self._checked(x), self.order, self.implementation)
+
+    def _forward_and_sum(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Do the same; also return what `batch_statistics` takes for sums of it, where a kernel makes them."""
+        return _convolve_and_sum(*self._checked(x), self.order, self.implementation)
+
+    def _checked(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         _check.tensor("GraphConv", "x", x)
         joints = self.adjacency.shape[-1]
         _check.shape("GraphConv", "x", x, "N C T V", C=self.in_channels, V=joints, why="to match the layer")
         adjacency = self.adjacency if self.edge_importance is None else self.adjacency * self.edge_importance
-        return _convolve(x, self.weight, self.bias, adjacency, self.order, self.implementation)
+        return x, self.weight, self.bias, adjacency
 
     def extra_repr(self) -> str:
         """Show sizes, partitions and joints."""

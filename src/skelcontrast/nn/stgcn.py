@@ -20,7 +20,6 @@ from skelcontrast.nn._batch_norm import (
     is_fused,
     is_left_to_kernels,
     is_plain,
-    normalized,
     settled,
 )
 from skelcontrast.nn._dropout import Dropout
@@ -98,7 +97,7 @@ class STGCNBlock(nn.Module):
             residual = settled(self._added_back(x))
             return F.relu(out if residual is None else out + residual)
         norm_in, relu, conv, norm_out, dropout = self.tcn
-        between = normalized(norm_in, self.gcn(x), relu=relu)
+        between = convolved(self.gcn, norm_in, x, relu=relu)
         return convolved(conv, norm_out, between, dropout=dropout, residual=self._added_back(x))
 
     def _added_back(self, x: Tensor) -> Tensor | Unnormalized | None:
