@@ -52,7 +52,7 @@ def added_up(
 ) -> Tensor:
     """Return both norms' sum by kernels."""
     first, second = norms
-    residual = _batch_norm._with_statistics(second, other, None)  # type: ignore[arg-type]  # statistics are tracked here
+    residual = _batch_norm._with_statistics(second, other, None, None)  # type: ignore[arg-type]  # statistics are tracked here
     return fused(first, x, p, residual, relu=relu)  # type: ignore[arg-type]  # and here
 
 
@@ -214,9 +214,9 @@ def test_the_norm_of_the_residual_moves_its_statistics_first(monkeypatch: pytest
     moved: list[Tensor] = []
     statistics = vars(_batch_norm)["batch_statistics"]
 
-    def watched(x: Tensor, running_mean: Tensor, *others: Any) -> Any:
+    def watched(x: Tensor, sums: Tensor | None, running_mean: Tensor, *others: Any) -> Any:
         moved.append(running_mean)
-        return statistics(x, running_mean, *others)
+        return statistics(x, sums, running_mean, *others)
 
     monkeypatch.setattr(_batch_norm, "batch_statistics", watched)
     block = a_block()

@@ -75,6 +75,7 @@ def _of_features(
     return deviation * _per_channel(weight, channel, present) * (above - common)
 
 
+@_jit
 def normalize(
     x: tl.tensor,
     mean: tl.tensor,

@@ -166,7 +166,7 @@ def triton_normalize_two(
     dropout: float,
     relu: bool,
 ) -> Tensor:
-    """Return the same with a residual that is ``other_weight * (other - other_mean) * other_inverse + other_bias``."""
+    """Return what `triton_normalize` does, where the residual is `other` with a norm of its own still to be applied."""
     out = torch.empty_like(x)
     plan = _plan(x.shape, 8192, x.device)
     with on_device_of(x):

@@ -139,9 +139,7 @@ def fused(
     return _normalize(_with_statistics(norm, x, sums, left_out), p, residual, relu=relu)
 
 
-def _with_statistics(
-    norm: _Tracking, x: Tensor, sums: Tensor | None, left_out: Tensor | None
-) -> Unnormalized:
+def _with_statistics(norm: _Tracking, x: Tensor, sums: Tensor | None, left_out: Tensor | None) -> Unnormalized:
     moved = norm.running_mean, norm.running_var, norm.num_batches_tracked
     statistics = batch_statistics(x, sums, *moved, left_out, norm.momentum, norm.eps)
     return Unnormalized(x, *statistics, norm.weight, norm.bias, left_out)

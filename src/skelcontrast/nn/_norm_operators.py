@@ -235,7 +235,7 @@ normalize_two_twin = Twin(
     save=_save_two,
     gradient=_gradient_of_two,
 )
-"""Return the same with a residual ``other_weight * (other - other_mean) * other_inverse + other_bias``.
+"""Return what `normalize_twin` does, where the residual is `other` with a norm of its own still to be applied.
 
 The features `other` have mean and deviation of their own, and maybe a bias that was left out of them.
 """
