@@ -212,7 +212,7 @@ def forward(
     if STEPS == 1:
         maps = load_maps(weight, 0, o0, C, O, P, PP, CB, OB).to(x.dtype.element_ty)
     if SUMS:
-        row = tl.arange(0, BB * VP)
+        row, number = tl.arange(0, BB * VP), 0.0
         mean, spread = tl.zeros((BB * VP, OB), tl.float32), tl.zeros((BB * VP, OB), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
         total = start
@@ -229,8 +229,8 @@ def forward(
         value = total.to(y.dtype.element_ty)
         tl.store(where, value, mask)
         if SUMS:
-            there = (tile * BB + row // VP < frames) & (row % VP < V)
-            mean, spread = follow(mean, spread, value, there, tile // tl.num_programs(0) + 1)
+            number += 1.0
+            mean, spread = follow(mean, spread, value, tile * BB + row // VP < frames, number)
     if SUMS:
         seen = seen_by(tl.program_id(0) * BB + row // VP, frames, tl.num_programs(0) * BB)
         write_merged(sums, mean, spread, tl.where(row % VP < V, seen, 0), o0 + tl.arange(0, OB), O)

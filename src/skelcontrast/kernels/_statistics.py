@@ -25,7 +25,7 @@ def follow(
 ) -> tuple[tl.tensor, tl.tensor]:
     """Move mean and spread by a tile, in which the rows that are there see their values of this number, from 1 on.
 
-    What is not there must be finite. Source: B. P. Welford, Technometrics 4 (1962).
+    What is not there must be finite, and of what is never counted, zero. Source: B. P. Welford, Technometrics 4 (1962).
     """
     share = 1.0 / number
     away = value.to(tl.float32) - mean
@@ -81,13 +81,12 @@ def batch_statistics(
 ) -> None:
     """Write the parts of features."""
     mean, spread = tl.zeros((BM, CB), tl.float32), tl.zeros((BM, CB), tl.float32)
-    begin, programs = tl.program_id(0), tl.num_programs(0)
-    row = begin * BM + tl.arange(0, BM)
-    for tile in range(begin, tl.cdiv(R, BM), programs):
+    row, number = tl.arange(0, BM), 0.0
+    for tile in range(tl.program_id(0), tl.cdiv(R, BM), tl.num_programs(0)):
         where, mask, _, _ = tile_at(tile, R, C, BM, CB)
-        there = tile * BM + tl.arange(0, BM) < R
-        mean, spread = follow(mean, spread, tl.load(x + where, mask, 0.0), there, tile // programs + 1)
-    count = seen_by(row, R, programs * BM)
+        number += 1.0
+        mean, spread = follow(mean, spread, tl.load(x + where, mask, 0.0), tile * BM + row < R, number)
+    count = seen_by(tl.program_id(0) * BM + row, R, tl.num_programs(0) * BM)
     write_merged(sums, mean, spread, count, tl.program_id(1) * CB + tl.arange(0, CB), C)
 
 
