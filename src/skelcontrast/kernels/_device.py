@@ -53,7 +53,7 @@ def ceil_div(number: int, size: int) -> int:
 
 def power_of_two(size: int) -> int:
     """Return the least power of two that is not below a size of 1 or more."""
-    return 1 << (size - 1).bit_length()
+    return 1 << (int(size) - 1).bit_length()  # a size that is a symbol, for torch.compile, becomes a number
 
 
 def padded(size: int) -> int:

@@ -138,4 +138,6 @@ def finish_statistics(
     unbiased = variance * (R / (R - 1.0))
     tl.store(running_variance + channel, variance_before + momentum * (unbiased - variance_before), present)
     if COUNT:
-        tl.store(batches, tl.load(batches) + 1, tl.program_id(0) == 0)
+        counts = tl.program_id(0) == 0
+        if counts:  # not as a mask: the interpreter of Triton 3.0 knows none of a single number
+            tl.store(batches, tl.load(batches) + 1)
