@@ -12,7 +12,7 @@ KERNELS = {
     *("forward", "backward_features", "backward_maps", "add_up"),
     *("lay_band", "convolve", "backward_weight", "add_taps"),
     *("batch_statistics", "finish_statistics", "normalize", "gradient_sums", "finish_sums", "gradient_features"),
-    *("attention_sums", "drop_by_margin"),
+    *("attention_sums", "count_below", "drop_by_margin"),
     *("normalize_two", "gradient_sums_of_two", "gradient_features_of_two"),
 }
 WIDE = {"lay_maps", "gather_rows", "spread_rows"}

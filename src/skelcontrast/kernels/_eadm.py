@@ -2,10 +2,15 @@
 
 A program has one sample and a block of channels. It goes over their rows three times: for the mean of every channel,
 for the variance, and for attention, which is summed over the block. Where one tile holds all rows, the compiler reads
-them once. Another program for every sample adds up the blocks, in their order, and compares with the margin.
+them once. Another program for every sample adds up the blocks, in their order, and compares with the margin. Where a
+batch is scaled as a whole, programs that count for every sample what stays come in between.
 
-Sizes: R rows, which are T frames of V joints, C channels. Of a tile: BM rows, CB channels (a power of two, 8 at least,
-that C is a multiple of), TB frames, VB joints.
+Where elements are dropped, what is multiplied with has a bit for every element, and nobody decides again: a word for
+every row of a block, its lowest bit for the first channel.
+
+Sizes: N samples of R rows, which are T frames of V joints, C channels. Of a tile: BM rows, CB channels (a power of two,
+8 to 32, that C is a multiple of), TB frames, VB joints. ELEMENT: elements are dropped, not frames. BATCH: the batch is
+scaled as a whole, not every sample.
 """
 
 from collections.abc import Callable
@@ -50,17 +55,23 @@ def _sum_of_inverses(values: tl.tensor) -> tl.tensor:
 def attention_sums(
     x: tl.tensor,
     sums: tl.tensor,
+    words: tl.tensor,
     lambda_: tl.tensor,
     share: tl.tensor,
+    least: tl.tensor,
     R: tl.constexpr,
     C: tl.constexpr,
     BM: tl.constexpr,
     CB: tl.constexpr,
+    ELEMENT: tl.constexpr,
 ) -> None:
-    """SimAM's attention of every row, summed over a block of channels; squares by `share` add up to a variance."""
+    """SimAM's attention of every row, summed over a block of channels; squares by `share` add up to a variance.
+
+    An element stays while 1 / attention is more than `least`.
+    """
     sample, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     x += sample * R * C + block * CB
-    sums += (sample * tl.num_programs(1) + block) * R
+    first_row = (sample * tl.num_programs(1) + block) * R
     total = tl.zeros((CB,), tl.float32)
     for first in range(0, R, BM):
         value, present = _rows(x, first, R, C, BM, CB)
@@ -75,25 +86,27 @@ def attention_sums(
     for first in range(0, R, BM):
         value, present = _rows(x, first, R, C, BM, CB)
         centred = tl.where(present, value - mean, 0.0)
-        attention = _sum_of_inverses(1 + tl.exp2(centred * centred * scale - 0.7213475204444817))
+        inverse = 1 + tl.exp2(centred * centred * scale - 0.7213475204444817)
         row = first + tl.arange(0, BM)
-        tl.store(sums + row, attention, row < R)
+        tl.store(sums + first_row + row, _sum_of_inverses(inverse), row < R)
+        if ELEMENT:
+            bit = (tl.full((CB,), 1, tl.int32) << tl.arange(0, CB))[None, :]
+            tl.store(words + first_row + row, tl.sum(tl.where(inverse > least, bit, 0), 1), row < R)
 
 
 @_jit
-def _keep(attention: tl.tensor, present: tl.tensor, margin: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
-    """Say what has less attention than the margin, or all where nothing has; and how many that are."""
-    keep = ((attention < margin) & present).to(tl.int32)
-    keep = tl.where(tl.sum(keep, 0) > 0, keep, present.to(tl.int32))
-    return keep, tl.sum(keep, 0)
+def _ones(word: tl.tensor) -> tl.tensor:
+    """Count the bits that are set: in twos, fours and eights side by side, which a product adds up at the top."""
+    word = word - ((word >> 1) & 0x55555555)
+    word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
+    return (((word + (word >> 4)) & 0x0F0F0F0F) * 0x01010101) >> 24
 
 
 @_jit
-def drop_by_margin(
+def _below(
     sums: tl.tensor,
-    joints: tl.tensor,
-    frames: tl.tensor,
-    factor: tl.tensor,
+    temporal: tl.tensor,
+    sample: tl.tensor,
     blocks: tl.tensor,
     C: tl.tensor,
     T: tl.tensor,
@@ -101,18 +114,99 @@ def drop_by_margin(
     margin: tl.tensor,
     TB: tl.constexpr,
     VB: tl.constexpr,
+    ELEMENT: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Say which joints of a sample have less attention than the margin, which frames; count joints, frames or elements.
+
+    Where elements are dropped, every frame stays.
+    """
+    frame, joint = tl.arange(0, TB), tl.arange(0, VB)
+    row = frame[:, None] * V + joint[None, :]
+    present = (frame < T)[:, None] & (joint < V)[None, :]
+    total, ones = tl.zeros((TB, VB), tl.float32), tl.zeros((TB, VB), tl.int32)
+    for block in range(blocks):
+        at = (sample * blocks + block) * T * V + row
+        total += tl.load(sums + at, present, 0.0)
+        if ELEMENT:
+            ones += _ones(tl.load(temporal + at, present, 0))
+    joints = ((tl.sum(total, 0) / (C * T) < margin) & (joint < V)).to(tl.int32)
+    if ELEMENT:
+        frames, others = (frame < T).to(tl.int32), tl.sum(tl.sum(ones, 1), 0)
+    else:
+        frames = ((tl.sum(total, 1) / (C * V) < margin) & (frame < T)).to(tl.int32)
+        others = tl.sum(frames, 0)
+    return joints, frames, tl.sum(joints, 0), others
+
+
+@_jit
+def count_below(
+    sums: tl.tensor,
+    temporal: tl.tensor,
+    counts: tl.tensor,
+    blocks: tl.tensor,
+    C: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    margin: tl.tensor,
+    TB: tl.constexpr,
+    VB: tl.constexpr,
+    ELEMENT: tl.constexpr,
 ) -> None:
-    """Which joints and frames of a sample stay, and the factor of every row: 0, or 1 by the shares that stay."""
+    """How many joints of a sample have less attention than the margin, and how many frames, or elements."""
+    sample = tl.program_id(0).to(tl.int64)
+    _, _, joints, others = _below(sums, temporal, sample, blocks, C, T, V, margin, TB, VB, ELEMENT)
+    tl.store(counts + 2 * sample, joints.to(tl.int64))
+    tl.store(counts + 2 * sample + 1, others.to(tl.int64))
+
+
+@_jit
+def _scale(kept: tl.tensor, size: tl.tensor) -> tl.tensor:
+    """By what is scaled up where so many stay; where none would, all do."""
+    return 1 / (tl.where(kept > 0, kept, size).to(tl.float32) / size)
+
+
+@_jit
+def drop_by_margin(
+    sums: tl.tensor,
+    counts: tl.tensor,
+    spatial: tl.tensor,
+    temporal: tl.tensor,
+    factor: tl.tensor,
+    N: tl.tensor,
+    all_joints: tl.tensor,
+    all_others: tl.tensor,
+    blocks: tl.tensor,
+    C: tl.tensor,
+    T: tl.tensor,
+    V: tl.tensor,
+    margin: tl.tensor,
+    TB: tl.constexpr,
+    VB: tl.constexpr,
+    ELEMENT: tl.constexpr,
+    BATCH: tl.constexpr,
+) -> None:
+    """Which joints and frames of a sample stay, and the factor of every row: 0, or 1 by the shares that stay.
+
+    Shares are of so many joints and so many frames or elements, of the sample or of the batch.
+    """
     sample, frame, joint = tl.program_id(0).to(tl.int64), tl.arange(0, TB), tl.arange(0, VB)
     row = frame[:, None] * V + joint[None, :]
     present = (frame < T)[:, None] & (joint < V)[None, :]
-    total = tl.zeros((TB, VB), tl.float32)
-    for block in range(blocks):
-        total += tl.load(sums + (sample * blocks + block) * T * V + row, present, 0.0)
-    keep_joint, kept_joints = _keep(tl.sum(total, 0) / (C * T), joint < V, margin)
-    keep_frame, kept_frames = _keep(tl.sum(total, 1) / (C * V), frame < T, margin)
-    scale = 1 / (kept_joints.to(tl.float32) / V) * (1 / (kept_frames.to(tl.float32) / T))
-    tl.store(joints + sample * V + joint, keep_joint != 0, joint < V)
-    tl.store(frames + sample * T + frame, keep_frame != 0, frame < T)
-    value = tl.where((keep_frame[:, None] & keep_joint[None, :]) != 0, scale, 0.0)
+    joints, frames, kept_joints, kept_others = _below(sums, temporal, sample, blocks, C, T, V, margin, TB, VB, ELEMENT)
+    if BATCH:
+        of_joints, of_others = tl.zeros((256,), tl.int64), tl.zeros((256,), tl.int64)
+        for first in range(0, N, 256):
+            one = first + tl.arange(0, 256)
+            of_joints += tl.load(counts + 2 * one, one < N, 0)
+            of_others += tl.load(counts + 2 * one + 1, one < N, 0)
+        kept_joints, kept_others = tl.sum(of_joints, 0), tl.sum(of_others, 0)
+    joints, frames = tl.where(kept_joints > 0, joints, 1), tl.where(kept_others > 0, frames, 1)
+    tl.store(spatial + sample * V + joint, joints != 0, joint < V)
+    if not ELEMENT:
+        tl.store(temporal + sample * T + frame, frames != 0, frame < T)
+    elif kept_others == 0:
+        for block in range(blocks):
+            tl.store(temporal + (sample * blocks + block) * T * V + row, -1, present)
+    scale = _scale(kept_joints, all_joints) * _scale(kept_others, all_others)
+    value = tl.where((frames[:, None] & joints[None, :]) != 0, scale, 0.0)
     tl.store(factor + sample * T * V + row, value.to(factor.dtype.element_ty), present)

@@ -171,7 +171,9 @@ class EADM(nn.Module):
         """Return what is kept of a feature map, and what it is multiplied with: 0, or the scale of what is left."""
         _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
         if self.keep_margin is not None and self._is_for_kernels(x):
-            spatial, temporal, factor = drop_by_margin(x, self.keep_margin, self.lambda_, self.correction)
+            element, batch = self.temporal == "element", self.rescale == "batch"
+            how = self.keep_margin, self.lambda_, self.correction
+            spatial, temporal, factor = drop_by_margin(x, *how, element=element, batch=batch)
             return DropMasks(spatial, temporal), factor
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         attention = simam_attention(wide, lambda_=self.lambda_, correction=self.correction)
@@ -182,8 +184,8 @@ class EADM(nn.Module):
         return DropMasks(spatial, temporal), ((spatial & temporal) * scale).to(x.dtype)
 
     def _is_for_kernels(self, x: Tensor) -> bool:
-        """Tell whether kernels decide: in the paper's form, of a multiple of 8 channels and a map that a tile holds."""
-        if (self.temporal, self.rescale) != ("frame", "sample") or not has_kernels(x) or not x.numel():
+        """Tell whether kernels may decide by a margin: of a multiple of 8 channels and a map that a tile holds."""
+        if not has_kernels(x) or not x.numel():
             return False
         _, channels, frames, joints = x.shape
         return channels % 8 == 0 and frames * joints <= 4096 and x.is_contiguous(memory_format=torch.channels_last)
