@@ -23,9 +23,9 @@ def test_kernels_are_counted_and_do_nothing(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     (table,) = json.loads(where.read_text(encoding="utf-8"))["tables"]
     forward, both = (row["case"] for row in table["rows"])
-    # Two for each of 24 batch norms, less one in three blocks, where two of them are added up; one for the statistics of
-    # the five whose features no kernel of ours has convolved; one for each convolution over the graph, two for all but
-    # the widest over frames.
+    # Two for each of 24 batch norms, less one in three blocks, where two of them are added up; one for the statistics
+    # of the five whose features no kernel of ours has convolved; one for each convolution over the graph, two for all
+    # but the widest over frames.
     assert forward == f"forward alone, as for keys: {2 * 24 - 3 + 5 + 10 + 2 * 9} kernels"
     # Backwards three for each of the first two kinds, and for two norms that are added up; four for the third.
     assert both == f"forward and backward: {5 * 24 - 3 + 5 - 3 * 3 + 4 * 10 + 6 * 9} kernels"
