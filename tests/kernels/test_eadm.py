@@ -59,15 +59,23 @@ def margin_near(x: Tensor, margin: float, correction: int = 0) -> float:
 
 
 def assert_decides_like_torch(x: Tensor, margin: float, **form: Any) -> Tensor:
-    """Compare with the same values in float64, which no kernel takes; return the share of what stays."""
+    """Compare with the same values in float64, which no kernel takes; return the share of what stays.
+
+    Of some million elements a few lie so near the margin that rounding decides.
+    """
     if form.get("temporal") == "element":
         margin = margin_near(x, margin, form["correction"])
     spatial, temporal, factor = decided(x, margin, **form)
-    masks, ones = EADM(margin, **form).masks(x.double()), torch.ones_like(x).double()
+    masks = EADM(margin, **form).masks(x.double())
     assert torch.equal(spatial, masks.spatial)
-    assert torch.equal(temporal, masks.temporal)
-    expected = ones * masks.spatial * masks.temporal
-    for mask in masks:
+    if form.get("temporal") == "element":
+        clear = ~((simam_attention(x.double(), correction=form["correction"]) - margin).abs() < 1e-6)
+        assert clear.double().mean() > 0.9999
+        assert torch.equal(temporal & clear, masks.temporal & clear)
+    else:
+        assert torch.equal(temporal, masks.temporal)
+    expected = torch.ones_like(x).double() * spatial * temporal
+    for mask in (spatial, temporal):
         expected /= mask.double().mean((0, 1, 2, 3) if form.get("rescale") == "batch" else (1, 2, 3), keepdim=True)
     assert factor.dtype == x.dtype
     torch.testing.assert_close(factor.expand_as(x), expected.to(x.dtype))

@@ -91,7 +91,9 @@ def attention_sums(
         tl.store(sums + first_row + row, _sum_of_inverses(inverse), row < R)
         if ELEMENT:
             bit = (tl.full((CB,), 1, tl.int32) << tl.arange(0, CB))[None, :]
-            tl.store(words + first_row + row, tl.sum(tl.where(inverse > least, bit, 0), 1), row < R)
+            word = tl.sum(tl.where(inverse > least, bit, 0), 1)
+            # The interpreter of Triton 3.0 sums up to 64 bits without saying so, and would store as many.
+            tl.store(words + first_row + row, word.to(tl.int64).to(tl.int32), row < R)
 
 
 @_jit
@@ -124,11 +126,13 @@ def _below(
     row = frame[:, None] * V + joint[None, :]
     present = (frame < T)[:, None] & (joint < V)[None, :]
     total, ones = tl.zeros((TB, VB), tl.float32), tl.zeros((TB, VB), tl.int32)
-    for block in range(blocks):
-        at = (sample * blocks + block) * T * V + row
-        total += tl.load(sums + at, present, 0.0)
-        if ELEMENT:
-            ones += _ones(tl.load(temporal + at, present, 0))
+    for first in range(0, blocks, 4):  # four at once: they are far away, and a load that waits for another takes long
+        for more in tl.static_range(4):
+            block = first + more + tl.zeros((TB, VB), tl.int32)
+            at, there = (sample * blocks + block) * T * V + row, present & (block < blocks)
+            total += tl.load(sums + at, there, 0.0)
+            if ELEMENT:
+                ones += _ones(tl.load(temporal + at, there, 0))
     joints = ((tl.sum(total, 0) / (C * T) < margin) & (joint < V)).to(tl.int32)
     if ELEMENT:
         frames, others = (frame < T).to(tl.int32), tl.sum(tl.sum(ones, 1), 0)
