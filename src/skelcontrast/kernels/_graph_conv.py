@@ -40,14 +40,17 @@ def features_at(
     VP: tl.constexpr,
     CB: tl.constexpr,
     BB: tl.constexpr,
+    EVERY: tl.constexpr = 1,
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Offsets and mask of features as rows (frame, channel) and columns (joint)."""
+    """Offsets and mask of features as rows (frame, channel) and columns (joint); of a sample, each EVERY-th frame."""
     row = tl.arange(0, BB * CB)
     frame = first + row // CB
     channel = c0 + row % CB
     joint = tl.arange(0, VP)
-    where = (frame // T).to(tl.int64) * sn + channel * sc + (frame % T) * st
+    where = (frame // T).to(tl.int64) * sn + channel * sc + (frame % T) // EVERY * st
     mask = (frame < frames) & (channel < C)
+    if EVERY > 1:
+        mask = mask & (frame % T % EVERY == 0)
     return x + where[:, None] + joint[None, :] * sv, mask[:, None] & (joint < V)[None, :]
 
 

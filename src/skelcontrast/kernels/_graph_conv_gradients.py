@@ -39,6 +39,11 @@ def backward_features(
     gc: tl.tensor,
     gt: tl.tensor,
     gv: tl.tensor,
+    added: tl.tensor,
+    an: tl.tensor,
+    ac: tl.tensor,
+    at: tl.tensor,
+    av: tl.tensor,
     grad_graph: tl.tensor,
     frames: tl.tensor,
     T: tl.tensor,
@@ -52,11 +57,12 @@ def backward_features(
     OB: tl.constexpr,
     BB: tl.constexpr,
     STEPS: tl.constexpr,
+    EVERY: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
     """Gradients in x, written, and in the adjacency, summed over this program's frames and channels.
 
-    Without what the biases add to the latter.
+    Without what the biases add to the latter. With EVERY the former take in what is `added`, in each EVERY-th frame.
     """
     graph = load_graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty)
     c0 = tl.program_id(1) * CB
@@ -64,6 +70,9 @@ def backward_features(
     if STEPS == 1:
         maps = tl.trans(load_maps(weight, c0, 0, C, O, P, PP, CB, OB)).to(x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(frames, BB), tl.num_programs(0)):
+        if EVERY:
+            there, is_there = features_at(added, an, ac, at, av, tile * BB, frames, c0, T, V, C, VP, CB, BB, EVERY)
+            others = tl.load(there, is_there, 0.0)
         of_gathered = tl.zeros((BB * VP, PP * CB), tl.float32)
         if STEPS == 1:
             where, mask = outputs_at(upstream, un, uo, ut, uv, tile * BB, frames, 0, T, V, O, VP, OB, BB)
@@ -77,6 +86,8 @@ def backward_features(
         turned = tl.reshape(turned, (BB * CB, PP * VP))
         where, mask = features_at(grad_x, gn, gc, gt, gv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
         of_features = dot(turned, tl.trans(graph), DOT)
+        if EVERY:
+            of_features += others.to(tl.float32)
         tl.store(where, of_features.to(grad_x.dtype.element_ty), mask)
         where, mask = features_at(x, xn, xc, xt, xv, tile * BB, frames, c0, T, V, C, VP, CB, BB)
         of_graph += dot(tl.trans(tl.load(where, mask, 0.0)), turned, DOT)

@@ -125,6 +125,7 @@ def spread_rows(
     x: tl.tensor,
     adjacency: tl.tensor,
     grad_x: tl.tensor,
+    added: tl.tensor,
     grad_graph: tl.tensor,
     frames: tl.tensor,
     V: tl.tensor,
@@ -135,11 +136,13 @@ def spread_rows(
     PP: tl.constexpr,
     CB: tl.constexpr,
     BB: tl.constexpr,
+    ADDED: tl.constexpr,
     DOT: tl.constexpr,
 ) -> None:
     """Gradients in x, written, and in the adjacency, summed over this program's frames and channels.
 
-    From that in what `gather_rows` writes. What is said there of biases belongs to the first block of channels.
+    From that in what `gather_rows` writes. What is said there of biases belongs to the first block of channels. With
+    ADDED the former take in what is `added`.
     """
     graph = tl.trans(load_graph(adjacency, V, P, VP, PP).to(x.dtype.element_ty))
     c0 = tl.program_id(1) * CB
@@ -157,10 +160,14 @@ def spread_rows(
         where, mask = _gathered_of(tile, frames, c0, V, C, P, width, VP, PP, CB, BB)
         parts = tl.load(above + where, mask, 0.0)
         where, mask = _features_of(tile, frames, c0, V, C, VP, CB, BB)
+        if ADDED:
+            others = tl.load(added + first * C + where, mask, 0.0)
         # In the other order the compiler would wait after every piece of both products, on Hopper.
         of_graph += dot(parts, tl.trans(tl.load(x + first * C + where, mask, 0.0)), DOT)
-        of_features = tl.trans(dot(tl.trans(parts), graph, DOT).to(grad_x.dtype.element_ty))
-        tl.store(grad_x + first * C + where, of_features, mask)
+        of_features = tl.trans(dot(tl.trans(parts), graph, DOT))
+        if ADDED:
+            of_features += others.to(tl.float32)
+        tl.store(grad_x + first * C + where, of_features.to(grad_x.dtype.element_ty), mask)
         of_reach += tl.sum(reach.to(tl.float32), 1)
     source = tl.arange(0, VP)
     where = (partition * V * V + target)[:, None] + source[None, :] * V

@@ -152,14 +152,25 @@ def triton_graph_conv(
 
 
 def triton_gradients(
-    upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, grad_x: Tensor
+    upstream: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    adjacency: Tensor,
+    grad_x: Tensor,
+    added: Tensor | None = None,
+    every: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
+    """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency.
+
+    To the former another may be added (N, C_in, T / `every`, V), in each `every`-th frame.
+    """
     if is_wide(x, weight, grad_x):
-        return wide_gradients(upstream, x, weight, bias, adjacency, grad_x)
+        return wide_gradients(upstream, x, weight, bias, adjacency, grad_x, added, every)
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
     inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=True)
     above, features = (upstream, *upstream.stride()), (x, *x.stride())
+    others = grad_x if added is None else added
     gradients = torch.empty_like(adjacency), torch.empty_like(weight), torch.empty_like(bias)
     # Sums as `add_up` reads them: a row per program.
     graphs = unset(x, programs[0] * inner, adjacency.numel())
@@ -170,7 +181,19 @@ def triton_gradients(
     grid = (ceil_div(sum(gradient.numel() for gradient in gradients), columns),)
     with on_device_of(x):
         backward_features[programs[0], inner](
-            *above, *features, weight, adjacency, grad_x, *grad_x.stride(), graphs, *sizes, STEPS=outer, **options
+            *above,
+            *features,
+            weight,
+            adjacency,
+            grad_x,
+            *grad_x.stride(),
+            others,
+            *others.stride(),
+            graphs,
+            *sizes,
+            STEPS=outer,
+            EVERY=0 if added is None else every,
+            **options,
         )
         backward_maps[programs[1], inner, outer](
             *above, *features, bias, adjacency, *maps.split(widths, dim=1), sum(widths), *sizes, **options

@@ -89,16 +89,26 @@ def wide_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, 
 
 
 def wide_gradients(
-    upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, grad_x: Tensor
+    upstream: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    adjacency: Tensor,
+    grad_x: Tensor,
+    added: Tensor | None,
+    every: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the gradient in x into `grad_x` and return those in weight, bias and adjacency."""
+    """Write the gradient in x and what is added to it into `grad_x` and return those in weight, bias and adjacency."""
     partitions, out_channels, in_channels = weight.shape
     above = _rows(upstream).contiguous()  # a sum's gradient is one number everywhere
     with on_device_of(x), autocast_off(x.device):
         of_gathered = torch.mm(above, _lay(x, weight, bias))
         grid, sizes, options = _plan(x.shape, partitions, precision_of(x), x.device, gradients=True)
         graphs = unset(x, grid[0] * grid[1], *adjacency.shape)
-        spread_rows[grid](of_gathered, x, adjacency.contiguous(), grad_x, graphs, *sizes, **options)
+        others, is_added = grad_x if added is None else _laid_like(grad_x, added, every), added is not None
+        spread_rows[grid](
+            of_gathered, x, adjacency.contiguous(), grad_x, others, graphs, *sizes, ADDED=is_added, **options
+        )
         del of_gathered
         of_maps = _sums_over_rows(above, _gather(x, weight, adjacency))
     mapped = partitions * in_channels
@@ -110,6 +120,15 @@ def wide_gradients(
 def _rows(x: Tensor) -> Tensor:
     """See features (N, C, T, V) as (N T V, C), where they are channels-last; else copy them."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _laid_like(x: Tensor, added: Tensor, every: int) -> Tensor:
+    """Lay out what is added to each `every`-th frame as `x` lies, with zeros in between, where it does not."""
+    if added.shape == x.shape and added.stride() == x.stride():
+        return added
+    laid = torch.zeros_like(x)
+    laid[:, :, ::every] = added
+    return laid
 
 
 def _gather(x: Tensor, weight: Tensor, adjacency: Tensor) -> Tensor:
