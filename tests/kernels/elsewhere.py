@@ -3,10 +3,11 @@
 python -m tests.kernels.elsewhere FILE 86 bfloat16 tf32 16 16 25
 
 Writes into a file, as JSON, the bytes of shared memory that each kernel takes in layers of 16 channels and 25 joints,
-and in one graph convolution more, to the second number of channels.
+and in one graph convolution more, to the second number of channels; graph convolutions also with a residual.
 A launch compiles and goes no further. What the library asks of the device is answered for that one.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -80,6 +81,10 @@ def main(
         EADM.preset("official")(framed)
         wider = GraphConv(channels, widened, torch.ones(3, joints, joints), implementation="triton")
         wider(x).float().sum().backward()
+        for layer, every in itertools.product((graph, wider), (1, 2)):
+            norm, relu = torch.nn.BatchNorm2d(layer.out_channels), torch.nn.ReLU()
+            made, kept = _batch_norm.branched(layer, norm, x, relu=relu, every=every)
+            (made.float().sum() + kept.float().sum()).backward()
     file.write_text(json.dumps(shared), encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from torch.nn.modules import module as hooks
 
 from skelcontrast._cuda import HAS_TRITON, capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
+from skelcontrast.nn._memory_format import each
 from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin, normalize_two_twin
 from skelcontrast.nn.graph_conv import GraphConv
 from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames_and_sum
@@ -59,6 +60,17 @@ def convolved(
     return normalized(norm, x, sums=sums, left_out=left_out, dropout=dropout, residual=residual, relu=relu)
 
 
+def branched(conv: nn.Module, norm: nn.Module, x: Tensor, *, relu: nn.Module, every: int) -> tuple[Tensor, Tensor]:
+    """Return ``relu(norm(conv(x)))`` of features (N, C, T, V), and each `every`-th frame of them, for a residual.
+
+    Where kernels convolve over a graph, they add the residual's gradient to their own.
+    """
+    if not (isinstance(conv, GraphConv) and _is_summed(conv, norm, x)):
+        return convolved(conv, norm, x, relu=relu), each(x, every)
+    y, sums, kept = conv._forward_and_branch(x, every)
+    return normalized(norm, y, sums=sums, relu=relu), kept
+
+
 def convolved_to_add(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | Unnormalized:
     """Return ``norm(conv(x))`` as a residual, to be normalised where it is added if kernels can do that."""
     x, sums, left_out = _summed(conv, norm, x)
@@ -81,7 +93,7 @@ def _summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor
     kernel that convolves sums up what it writes, so that it is not read again for its statistics.
     """
     sums = left_out = None
-    if not (_is_known(conv) and norm.training and _is_on_gpu(x)):
+    if not _is_summed(conv, norm, x):
         x = conv(x)
     elif isinstance(conv, GraphConv):
         x, sums = conv._forward_and_sum(x)
@@ -92,6 +104,11 @@ def _summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor
         left_out = conv.bias
         x = conv._conv_forward(x, conv.weight, None)
     return x, sums, left_out
+
+
+def _is_summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
+    """Tell whether a convolution of ours may do more than it is asked for, for a batch norm in training."""
+    return _is_known(conv) and norm.training and _is_on_gpu(x)
 
 
 def normalized(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skelcontrast._autocast import autocast_off
 from skelcontrast.nn._graph_conv_blocked import blocked_gradients, blocked_graph_conv
-from skelcontrast.nn._memory_format import memory_format_of
+from skelcontrast.nn._memory_format import each, memory_format_of
 from skelcontrast.nn._spectral import spectral_conv, spectral_gradients
 from skelcontrast.nn._twin import Context, Gradients, Twin, unset_gradient
 
@@ -54,17 +54,15 @@ def _graph_conv_fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
 def _graph_conv_gradients(
     upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, twin: str
 ) -> _Four:
-    grad_x = _unset_like(x, x.shape[1])
     if twin == "triton":
-        from skelcontrast.kernels.graph_conv import triton_gradients
-
-        return grad_x, *triton_gradients(upstream, x, weight, bias, adjacency, grad_x)
+        return _summed_graph_conv_gradients(upstream, x, weight, bias, adjacency, twin)
+    grad_x = _unset_like(x, x.shape[1])
     with autocast_off(x.device):
         return grad_x, *blocked_gradients(upstream, x, weight, bias, adjacency, grad_x)
 
 
 def _graph_conv_gradients_fake(
-    _upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, _twin: str
+    _upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, *_: object
 ) -> _Four:
     return _unset_like(x, x.shape[1]), unset_gradient(weight), unset_gradient(bias), unset_gradient(adjacency)
 
@@ -81,6 +79,22 @@ def _summed_graph_conv_fake(x: Tensor, weight: Tensor, *_: object) -> _Two:
     from skelcontrast.kernels.graph_conv import parts_of
 
     return _unset_like(x, weight.shape[1]), _unset_sums(x, parts_of(x, weight), weight.shape[1])
+
+
+def _summed_graph_conv_gradients(
+    upstream: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    adjacency: Tensor,
+    _twin: str,
+    added: Tensor | None = None,
+    every: int = 1,
+) -> _Four:
+    from skelcontrast.kernels.graph_conv import triton_gradients
+
+    grad_x = _unset_like(x, x.shape[1])
+    return grad_x, *triton_gradients(upstream, x, weight, bias, adjacency, grad_x, added, every)
 
 
 def _save_graph_conv(ctx: Context, inputs: tuple[Any, ...], output: object) -> None:  # noqa: ARG001  torch's signature
@@ -108,12 +122,52 @@ summed_graph_conv_twin = Twin(
     "skelcontrast::summed_graph_conv",
     _summed_graph_conv,
     _summed_graph_conv_fake,
-    _graph_conv_gradients,
+    _summed_graph_conv_gradients,
     _graph_conv_gradients_fake,
     save=_save_graph_conv,
     gradient=_graph_conv_gradient,
 )
 """Do the same with kernels alone, and sum up what comes out, in parts (parts, 3, C_out) for `batch_statistics`."""
+
+
+class _Branch(torch.autograd.Function):
+    """The same, and frames of x, which an operator must not return. Older compilers follow global names alone."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, every: int) -> _Three:
+        convolve = summed_graph_conv_twin.operator if torch.compiler.is_compiling() else _summed_graph_conv
+        out, sums = convolve(x, weight, bias, adjacency, "triton")
+        ctx.mark_non_differentiable(sums)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight, bias, adjacency)
+        ctx.how = (every,)
+        return out, sums, each(x.view_as(x), every)
+
+    @staticmethod
+    def backward(ctx: Context, upstream: Tensor | None, _none: None, added: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, *others = ctx.saved_tensors
+        if upstream is None:  # nothing was made of what was convolved
+            of_x = torch.zeros_like(x)
+            if added is not None:
+                each(of_x, *ctx.how).copy_(added)
+            return of_x, None, None, None, None
+        gradients = summed_graph_conv_twin.gradients_operator if torch.compiler.is_compiling() else _once
+        return *gradients(upstream, x, *others, "triton", added, *ctx.how), None
+
+
+@torch.autograd.function.once_differentiable
+def _once(*inputs: Any) -> _Four:  # noqa: ANN401  what comes first is a context elsewhere
+    return _summed_graph_conv_gradients(*inputs)
+
+
+def branched_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, every: int) -> _Three:
+    """Do the same as `summed_graph_conv_twin`; also return each `every`-th frame of x, for whoever else reads them.
+
+    Autograd would add the gradient of what they make of it to this one's in an operation that reads both. So the
+    kernel that writes this one's adds theirs.
+    """
+    made: _Three = _Branch.apply(x, weight, bias, adjacency, every)  # type: ignore[no-untyped-call]  # torch's
+    return made
 
 
 def _spectral(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -7,3 +7,8 @@ from torch import Tensor
 def memory_format_of(x: Tensor) -> torch.memory_format:
     """Return the format that results computed from `x` keep to: contiguous where it is, channels-last otherwise."""
     return torch.contiguous_format if x.is_contiguous() else torch.channels_last
+
+
+def each(x: Tensor, every: int) -> Tensor:
+    """Return each `every`-th frame. Channels come last, for the gradient of a slice is laid out as it was taken."""
+    return x if every == 1 else x.permute(0, 2, 3, 1)[:, ::every].permute(0, 3, 1, 2)

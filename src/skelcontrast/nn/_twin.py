@@ -55,7 +55,7 @@ class Twin(Generic[_Result]):
         self._forward = forward
         self.operator = torch.library.custom_op(name, forward, mutates_args=())
         self.operator.register_fake(fake)
-        of = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
+        of = self.gradients_operator = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
         of.register_fake(fake_gradients)
 
         def keep(ctx: Context, inputs: tuple[Any, ...], output: _Result) -> None:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skelcontrast import _check
-from skelcontrast.nn._conv_operators import graph_conv_twin, summed_graph_conv_twin
+from skelcontrast.nn._conv_operators import branched_graph_conv, graph_conv_twin, summed_graph_conv_twin
 from skelcontrast.nn._graph_conv_blocked import shift_of
 from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation, check_choices, choose
+from skelcontrast.nn._memory_format import each
 from skelcontrast.nn._precision import autocast_dtype
 
 
@@ -109,6 +110,22 @@ def _convolve_and_sum(
     if choose(x, weight, order, implementation)[1] != "triton":
         return _convolve(x, weight, bias, adjacency, order, implementation), None
     return summed_graph_conv_twin(*_for_twin(x, weight, bias), adjacency, "triton")
+
+
+def _convolve_and_branch(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    adjacency: Tensor,
+    order: ContractionOrder,
+    implementation: GraphConvImplementation,
+    every: int,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Do the same; also return each `every`-th frame of x, see `branched_graph_conv`, where kernels can."""
+    is_whole = torch.is_grad_enabled() and x.requires_grad and x.dtype == autocast_dtype(x)
+    if not is_whole or choose(x, weight, order, implementation)[1] != "triton":
+        return *_convolve_and_sum(x, weight, bias, adjacency, order, implementation), each(x, every)
+    return branched_graph_conv(*_for_twin(x, weight, bias), adjacency, every)
 
 
 def _project_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
@@ -225,6 +242,10 @@ class GraphConv(nn.Module):
     def _forward_and_sum(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Do the same; also return what `batch_statistics` takes for sums of it, where a kernel makes them."""
         return _convolve_and_sum(*self._checked(x), self.order, self.implementation)
+
+    def _forward_and_branch(self, x: Tensor, every: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Do the same; also return each `every`-th frame, for a residual whose gradient kernels add to this one's."""
+        return _convolve_and_branch(*self._checked(x), self.order, self.implementation, every)
 
     def _checked(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         _check.tensor("GraphConv", "x", x)

@@ -12,6 +12,7 @@ from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
 from skelcontrast.nn._batch_norm import (
     Unnormalized,
+    branched,
     convolved,
     convolved_to_add,
     fused,
@@ -23,7 +24,7 @@ from skelcontrast.nn._batch_norm import (
     settled,
 )
 from skelcontrast.nn._dropout import Dropout
-from skelcontrast.nn._memory_format import memory_format_of
+from skelcontrast.nn._memory_format import each, memory_format_of
 from skelcontrast.nn._precision import is_emulated
 from skelcontrast.nn.graph_conv import GraphConv
 from skelcontrast.nn.temporal_conv import TemporalConv
@@ -94,22 +95,24 @@ class STGCNBlock(nn.Module):
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
         if not is_plain(self.tcn):
             out: Tensor = self.tcn(self.gcn(x))
-            residual = settled(self._added_back(x))
-            return F.relu(out if residual is None else out + residual)
+            added = settled(self._added_back(each(x, self.stride), memory_format_of(x)))
+            return F.relu(out if added is None else out + added)
         norm_in, relu, conv, norm_out, dropout = self.tcn
-        between = convolved(self.gcn, norm_in, x, relu=relu)
-        return convolved(conv, norm_out, between, dropout=dropout, residual=self._added_back(x))
+        if _by_kernels(self.residual):
+            between, kept = branched(self.gcn, norm_in, x, relu=relu, every=self.stride)
+        else:
+            between, kept = convolved(self.gcn, norm_in, x, relu=relu), each(x, self.stride)
+        residual = self._added_back(kept, memory_format_of(x))
+        return convolved(conv, norm_out, between, dropout=dropout, residual=residual)
 
-    def _added_back(self, x: Tensor) -> Tensor | Unnormalized | None:
+    def _added_back(self, kept: Tensor, memory_format: torch.memory_format) -> Tensor | Unnormalized | None:
+        """Return the residual path's output of the frames that are left, to be laid out in this format."""
         if self.residual is None:
             return None
         # Frames are left out here and not by the stride of the 1x1 convolution, whose gradient in channels-last memory
-        # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035). Channels come last, for the
-        # gradient of a slice is laid out as the slice was taken.
-        kept = x
+        # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
         if self.stride != 1:
-            kept = x.permute(0, 2, 3, 1)[:, :: self.stride].permute(0, 3, 1, 2)
-            kept = kept.contiguous(memory_format=memory_format_of(x))
+            kept = kept.contiguous(memory_format=memory_format)
         if is_plain(self.residual):
             conv, norm = self.residual
             return convolved_to_add(conv, norm, kept)
@@ -263,15 +266,18 @@ def changes_in_turn(encoder: nn.Module, x: Tensor) -> bool:
     """
     if type(encoder) is not STGCN or not has_kernels(x) or any(map(has_listeners, encoder.modules())):
         return False
-
-    def by_kernels(parts: nn.Module | None) -> bool:
-        return parts is None or type(parts) is nn.Identity or (is_plain(parts) and all(map(is_left_to_kernels, parts)))
-
     blocks = all(
         type(block) is STGCNBlock
         and type(block.gcn) is GraphConv
-        and by_kernels(block.tcn)
-        and by_kernels(block.residual)
+        and _by_kernels(block.tcn)
+        and (block.residual is None or _by_kernels(block.residual))
         for block in encoder.blocks
     )
     return blocks and is_left_to_kernels(encoder.data_bn)
+
+
+def _by_kernels(parts: nn.Module | None) -> bool:
+    """Tell whether a path through a block hands on what it gets, or is a sequence of which kernels take the place."""
+    if type(parts) is nn.Identity:
+        return not has_listeners(parts)
+    return is_plain(parts) and all(map(is_left_to_kernels, parts))
