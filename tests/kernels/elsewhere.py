@@ -59,6 +59,7 @@ def main(
     with (
         launched_by(run, torch.device("cpu")),
         patch.object(graph_conv._Case, "roomy", PropertyMock(return_value=roomy)),
+        patch.object(graph_conv._Case, "adds", PropertyMock(return_value=dtype.itemsize == 2 or capability >= 90)),
         patch.object(graph_conv, "precision_of", lambda _: precision),
         patch.object(graph_conv_wide, "precision_of", lambda _: precision),
         patch.object(temporal_conv, "precision_of", lambda _: precision),

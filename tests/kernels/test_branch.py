@@ -80,6 +80,12 @@ def test_agrees_with_the_plain_form(shape: Shape, every: int, channels_last: boo
     assert_adds(shape, every, torch.float32, 1e-5, channels_last=channels_last)
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_torch_adds_where_tiles_have_no_room(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skelcontrast.kernels.graph_conv._Case.adds", False)
+    assert_adds((2, 13, 17, 16, 5, 2), every, torch.float32, 1e-5)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
 @pytest.mark.parametrize("shape", [(1, 13, 25, 16, 24, 3), (1, 5, 25, 64, 256, 3)])  # the second is a wide layer
 @pytest.mark.parametrize("every", [1, 2])

@@ -43,6 +43,11 @@ class _Case(NamedTuple):
         """Whether a multiprocessor has more shared memory than most."""
         return self.device.type != "cuda" or capability(self.device) in ROOMY
 
+    @property
+    def adds(self) -> bool:
+        """Whether tiles of the gradients leave shared memory for one more map: in 32 bits on few devices."""
+        return self.width <= 2 or self.device.type != "cuda" or capability(self.device) >= (9, 0)
+
 
 class _Tile(NamedTuple):
     """Sizes of a tile, all powers of two: joints and partitions, padded; channels in and out; frames. How it is run.
@@ -168,9 +173,11 @@ def triton_gradients(
     if is_wide(x, weight, grad_x):
         return wide_gradients(upstream, x, weight, bias, adjacency, grad_x, added, every)
     weight, bias, adjacency = weight.contiguous(), bias.contiguous(), adjacency.contiguous()
-    inner, outer, programs, sizes, options = _plan(_Case.of(x, weight), gradients=True)
+    case = _Case.of(x, weight)
+    inner, outer, programs, sizes, options = _plan(case, gradients=True)
     above, features = (upstream, *upstream.stride()), (x, *x.stride())
-    others = grad_x if added is None else added
+    others = added if added is not None and case.adds else None
+    beside = grad_x if others is None else others
     gradients = torch.empty_like(adjacency), torch.empty_like(weight), torch.empty_like(bias)
     # Sums as `add_up` reads them: a row per program.
     graphs = unset(x, programs[0] * inner, adjacency.numel())
@@ -187,12 +194,12 @@ def triton_gradients(
             adjacency,
             grad_x,
             *grad_x.stride(),
-            others,
-            *others.stride(),
+            beside,
+            *beside.stride(),
             graphs,
             *sizes,
             STEPS=outer,
-            EVERY=0 if added is None else every,
+            EVERY=0 if others is None else every,
             **options,
         )
         backward_maps[programs[1], inner, outer](
@@ -200,5 +207,7 @@ def triton_gradients(
         )
         rows_of = len(graphs), len(maps)
         add_up[grid](graphs, maps, *gradients, *rows_of, sum(widths), outer, *sizes[2:], RB=rows, WB=columns)
+    if added is not None and others is None:
+        grad_x[:, :, ::every].add_(added)
     of_adjacency, of_weight, of_bias = gradients
     return of_weight, of_bias, of_adjacency
