@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.compiling import needs_compiler
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from skelcontrast.nn import STGCNBlock, _batch_norm
 from skelcontrast.nn._batch_norm import Unnormalized, convolved, convolved_to_add, fused, settled
@@ -207,6 +208,22 @@ def test_a_block_adds_up_its_norms(counted: list[str]) -> None:
             assert difference(parameter.grad, wanted) < 1e-4, name
     for name, buffer in block.named_buffers():
         torch.testing.assert_close(buffer.double(), plain.get_buffer(name).double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("on_kernels")
+@pytest.mark.filterwarnings("ignore:.torch.cpu.amp.autocast:FutureWarning")  # of PyTorch 2.4's own call
+def test_a_checkpoint_computes_it_again() -> None:
+    block, x = a_block(dropout=0.5), features((3, 8, 7, 25))
+    plain, found = copy.deepcopy(block), []
+    for model in (block, plain):
+        torch.manual_seed(5)
+        out = checkpoint(model, x, use_reentrant=False) if model is block else model(x)
+        loss = out.square().sum()
+        found.append(torch.autograd.grad(loss, [x, *model.parameters()]))
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+    assert block.get_buffer("residual.1.num_batches_tracked") == 2  # as of torch's own batch norm
+    assert plain.get_buffer("residual.1.num_batches_tracked") == 1
 
 
 @pytest.mark.usefixtures("on_kernels")

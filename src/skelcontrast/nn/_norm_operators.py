@@ -128,9 +128,9 @@ def _save_normalized(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> N
 
 
 def _normalize_gradient(ctx: Context, upstream: Tensor, gradients: Gradients) -> tuple[Tensor | None, ...]:
-    of_x, of_weight, of_bias, of_residual, of_left_out = gradients(upstream, *ctx.saved_tensors, *ctx.how)
-    added = of_residual if ctx.how[2] else None
-    left_out = None if ctx.saved_tensors[6] is None else of_left_out
+    saved = ctx.saved_tensors
+    of_x, of_weight, of_bias, of_residual, of_left_out = gradients(upstream, *saved, *ctx.how)
+    added, left_out = of_residual if ctx.how[2] else None, None if saved[6] is None else of_left_out
     return of_x, None, None, of_weight, of_bias, added, left_out, None, None, None
 
 
