@@ -260,6 +260,27 @@ def test_sums_have_no_gradient_and_a_second_derivative_raises() -> None:
         gradient.sum().backward()
 
 
+class Stop(torch.autograd.Function):
+    """Lets features through, but no gradient."""
+
+    @staticmethod
+    def forward(_ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(_ctx: object, _upstream: Tensor) -> None:
+        return None
+
+
+@pytest.mark.parametrize("call", [summed_temporal_conv_twin, summed_temporal_conv_twin.operator])
+def test_where_no_gradient_comes_none_goes_on(call: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    x = features((2, 3, 4, 5)).requires_grad_()
+    out, _ = call(x, torch.randn(6, 3, 3, 1, device=DEVICE), None, 1)
+    (Stop.apply(out).sum() + x.sum()).backward()  # type: ignore[no-untyped-call]  # torch's
+    assert x.grad is not None
+    assert (x.grad == 1).all()
+
+
 LAYERS = [(16, 16, 50), (16, 32, 50), (32, 32, 25), (64, 64, 13), (64, 256, 13)]  # channels in and out, and frames
 
 

@@ -17,12 +17,19 @@ class Context(FunctionCtx):
     """What a gradient finds again: tensors, and all else that the operation was told."""
 
     saved_tensors: tuple[Any, ...]
+    """To be asked for once: checkpoints of torch refuse a second time."""
+    needs_input_grad: tuple[bool, ...]
     how: tuple[Any, ...]
 
 
 def unset_gradient(parameter: Tensor) -> Tensor:
     """Return the gradient of a parameter, without values."""
     return torch.empty_like(parameter, memory_format=torch.contiguous_format)
+
+
+def _without_upstream(ctx: Context) -> tuple[None, ...]:
+    """Return no gradient for any input, where what comes behind has none either."""
+    return (None,) * len(ctx.needs_input_grad)
 
 
 class Twin(Generic[_Result]):
@@ -64,11 +71,11 @@ class Twin(Generic[_Result]):
                 ctx.set_materialize_grads(False)
             save(ctx, inputs, output)
 
-        def compiled(ctx: Context, upstream: Tensor, *_none: None) -> tuple[Tensor | None, ...]:
-            return gradient(ctx, upstream, of)
+        def compiled(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
+            return _without_upstream(ctx) if upstream is None else gradient(ctx, upstream, of)
 
-        def direct(ctx: Context, upstream: Tensor, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
-            return gradient(ctx, upstream, gradients)
+        def direct(ctx: Context, upstream: Tensor | None, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
+            return _without_upstream(ctx) if upstream is None else gradient(ctx, upstream, gradients)
 
         self.operator.register_autograd(compiled, setup_context=keep)
 
@@ -81,7 +88,7 @@ class Twin(Generic[_Result]):
 
         once = torch.autograd.function.once_differentiable(direct)
 
-        def behind(ctx: Context, upstream: Tensor, *_none: None) -> tuple[Tensor | None, ...]:
+        def behind(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
             if not torch.is_grad_enabled():
                 return direct(ctx, upstream)
             # It looks for gradients among its arguments, and those of a sum have only what was saved.
