@@ -55,8 +55,9 @@ def assert_like_torch(
     assert wide[0] is not None
     expected = twin(wide[0])
     expected = expected if wide[1] is None else expected + wide[1]
+    near = expected.abs() < 1e-5  # where rounding decides what ReLU does: of millions of values, with some
     expected = expected.relu() if relu else expected
-    upstream = torch.randn_like(expected).to(found.dtype)
+    upstream = torch.randn_like(expected).masked_fill(near, 0).to(found.dtype)
     inputs = [(x, wide[0]), (residual, wide[1]), *zip(norm.parameters(), twin.parameters(), strict=True)]
     pairs = [(one, two) for one, two in inputs if one is not None and two is not None]
     gradients = zip(

@@ -308,6 +308,7 @@ def test_on_a_gpu_it_can_be_recorded(name: Literal["paper", "official"]) -> None
     x = features((4, 16, 13, 25), torch.bfloat16)
     drop = EADM.preset(name, keep_margin=margin_near(x, 0.66, int(name == "official")))
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         expected = drop(x)
     torch.cuda.synchronize()

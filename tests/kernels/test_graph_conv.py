@@ -197,6 +197,7 @@ def test_a_wide_layer_on_a_gpu_gives_the_same_again_and_can_be_captured(wide_lay
         return out, *torch.autograd.grad(out, inputs, upstream)
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         first, second = call(), call()
     torch.cuda.synchronize()

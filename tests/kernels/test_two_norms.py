@@ -83,8 +83,9 @@ def assert_like_torch(
     torch.manual_seed(3)
     found = added_up(norms, x, other, p, relu=relu)
     expected = scale * twins[0](wide[0]) + twins[1](wide[1])
+    near = expected.abs() < 1e-5  # where rounding decides what ReLU does: of millions of values, with some
     expected = expected.relu() if relu else expected
-    upstream = torch.randn_like(expected).to(found.dtype)
+    upstream = torch.randn_like(expected).masked_fill(near, 0).to(found.dtype)
     one = [x, other, *(parameter for norm in norms for parameter in norm.parameters())]
     two = [*wide, *(parameter for norm in twins for parameter in norm.parameters())]
     gradients = torch.autograd.grad(found, one, upstream)
