@@ -56,6 +56,11 @@ def power_of_two(size: int) -> int:
     return 1 << (int(size) - 1).bit_length()  # a size that is a symbol, for torch.compile, becomes a number
 
 
+def are_known(sizes: tuple[int, ...]) -> bool:
+    """Return whether no size is a symbol, for torch.compile: those no cache takes."""
+    return all(type(size) is int for size in sizes)
+
+
 def padded(size: int) -> int:
     """Return the least power of two that a matrix unit takes for a size: 16 or more."""
     return max(16, power_of_two(size))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skelcontrast._cuda import ROOMY, capability
 from skelcontrast.kernels._device import (
+    are_known,
     ceil_div,
     multiprocessors,
     on_device_of,
@@ -114,6 +115,11 @@ def parts_of(x: Tensor, weight: Tensor) -> int:
     if is_wide(x, weight, x):
         return 0
     case = _Case.of(x, weight)
+    return (_parts if are_known(case.shape) else _parts.__wrapped__)(case)
+
+
+@lru_cache(maxsize=1024)
+def _parts(case: _Case) -> int:
     tile = _Tile.forward(case)
     return _programs(case, tile, ceil_div(case.maps[1], tile.OB))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast.kernels._device import (
+    are_known,
     ceil_div,
     multiprocessors,
     on_device_of,
@@ -167,6 +168,11 @@ def _plan_sums(case: _Case) -> tuple[_Plan, int, dict[str, int]]:
 def parts_of(x: Tensor, out: Tensor) -> int:
     """Return how many parts of statistics the outputs have; N and T may be symbols."""
     case = _Case.of(x, out, 1, 1)  # neither decides it
+    return (_parts if are_known(case.before + case.after) else _parts.__wrapped__)(case)
+
+
+@lru_cache(maxsize=1024)
+def _parts(case: _Case) -> int:
     tile = _Tile.of(case.width, case.before[1], case.after[1], 1)
     return ceil_div(case.sizes(tile)[0], tile.BM)
 
