@@ -9,7 +9,7 @@ from torch.nn.modules import module as hooks
 
 from skelcontrast._cuda import HAS_TRITON, capability, triton_cannot
 from skelcontrast.nn._dropout import Dropout
-from skelcontrast.nn._memory_format import each
+from skelcontrast.nn._memory_format import each, is_channels_last
 from skelcontrast.nn._norm_operators import batch_statistics, normalize_twin, normalize_two_twin
 from skelcontrast.nn.graph_conv import GraphConv
 from skelcontrast.nn.temporal_conv import TemporalConv, convolve_frames_and_sum
@@ -212,9 +212,9 @@ def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:
     if not has_kernels(x) or x.numel() <= x.shape[1]:
         return False
     if residual is None:
-        return x.is_contiguous(memory_format=torch.channels_last)
+        return is_channels_last(x)
     alike = residual.shape == x.shape and residual.dtype == x.dtype
-    return alike and all(one.is_contiguous(memory_format=torch.channels_last) for one in (x, residual))
+    return alike and is_channels_last(x) and is_channels_last(residual)
 
 
 def has_kernels(x: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing_extensions import Self
 from skelcontrast import _check
 from skelcontrast.nn._batch_norm import has_kernels
 from skelcontrast.nn._eadm_operator import drop_by_margin
+from skelcontrast.nn._memory_format import is_channels_last
 
 TemporalMask: TypeAlias = Literal["frame", "element"]
 DropRescale: TypeAlias = Literal["sample", "batch"]
@@ -188,7 +189,7 @@ class EADM(nn.Module):
         if not has_kernels(x) or not x.numel():
             return False
         _, channels, frames, joints = x.shape
-        return channels % 8 == 0 and frames * joints <= 4096 and x.is_contiguous(memory_format=torch.channels_last)
+        return channels % 8 == 0 and frames * joints <= 4096 and is_channels_last(x)
 
     def _keep(self, attention: Tensor) -> Tensor:
         if self.keep_margin is not None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from skelcontrast import _check
 from skelcontrast._cuda import HAS_TRITON, capability, check_triton, triton_cannot
 from skelcontrast.nn._conv_operators import spectral_twin, summed_temporal_conv_twin, temporal_conv_twin
-from skelcontrast.nn._memory_format import memory_format_of
+from skelcontrast.nn._memory_format import is_channels_last, memory_format_of
 from skelcontrast.nn._precision import autocast_dtype, is_full_precision
 from skelcontrast.nn._spectral import spectral_products
 
@@ -107,7 +107,7 @@ def convolve_frames_and_sum(
 ) -> tuple[Tensor, Tensor | None]:
     """Do the same; also return what comes out summed up, in parts for batch statistics, where a kernel does that."""
     chosen = _fastest(x, weight, stride) if implementation == "auto" else implementation
-    if chosen != "triton" or not x.is_contiguous(memory_format=torch.channels_last):
+    if chosen != "triton" or not is_channels_last(x):
         return convolve_frames(x, weight, bias, stride, implementation), None
     check_triton("temporal_conv", triton_cannot(x, x.dtype))
     return summed_temporal_conv_twin(x.to(autocast_dtype(x)), weight, bias, stride)
