@@ -34,7 +34,7 @@ class Benchmark(NamedTuple):
 _BANK_READ = ("tests/losses", "tests/kernels/test_bank_read.py", "tests/kernels/test_aimclr.py")
 _ENCODER = tuple(
     f"tests/kernels/test_{name}.py"
-    for name in ("graph_conv", "temporal_conv", "batch_norm", "two_norms", "statistics", "eadm")
+    for name in ("graph_conv", "branch", "temporal_conv", "batch_norm", "two_norms", "statistics", "eadm")
 )
 _GRAPH_CONV = ("tests/nn", *_ENCODER)
 _STEP = ("tests/methods", "tests/test_cuda_graph.py", "tests/test_moco.py", "tests/test_memory.py", *_ENCODER)

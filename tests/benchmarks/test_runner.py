@@ -126,7 +126,7 @@ def test_the_gate_may_be_gpu_marked_tests_alone(
     kernels = ["tests/kernels/test_bank_read.py", "tests/kernels/test_aimclr.py"]
     assert of_losses == ["tests/losses", *kernels], "they are run together"
     assert of_augment == ["tests/augment"]
-    others = "graph_conv", "temporal_conv", "batch_norm", "two_norms", "statistics", "eadm"
+    others = "graph_conv", "branch", "temporal_conv", "batch_norm", "two_norms", "statistics", "eadm"
     assert of_scaling == [f"tests/kernels/test_{name}.py" for name in others], "a set of tests is run once per call"
     assert machine.tests == ["tests/test_atomic.py"], "where none is marked, all are run"
     gates = {
