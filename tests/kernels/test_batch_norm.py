@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tests.compiling import needs_compiler
+from tests.kernels.modules import DEVICE, Shape, a_norm, features
 from torch import Tensor, nn
 
 from skelcontrast.nn import STGCN, STGCNBlock, TemporalConv, _batch_norm
@@ -19,30 +20,7 @@ from skelcontrast.nn._norm_operators import normalize_twin, statistics_operator
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-Shape = tuple[int, int, int, int]
-
-
-def features(shape: Shape, dtype: torch.dtype = torch.float32, mean: float = 0.0) -> Tensor:
-    x = (torch.randn(shape) + mean).to(DEVICE, dtype)
-    return x.contiguous(memory_format=torch.channels_last).requires_grad_()
-
-
-def a_norm(channels: int, dtype: torch.dtype = torch.float32) -> nn.BatchNorm2d:
-    """Return a batch norm with weights and running statistics that are not the first ones."""
-    norm = nn.BatchNorm2d(channels, momentum=0.3, eps=1e-3).to(DEVICE)
-    for parameter in norm.parameters():
-        nn.init.normal_(parameter)
-    nn.init.normal_(norm.get_buffer("running_mean"))
-    nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
-    return norm.to(dtype)
-
-
-@pytest.fixture
-def on_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the interpreter take what a GPU would."""
-    monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: True)
 
 
 def assert_like_torch(

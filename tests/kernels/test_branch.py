@@ -1,6 +1,5 @@
 """Graph convolutions that add a residual's gradient: in Triton's interpreter without a GPU, on the device with one."""
 
-import copy
 import importlib.util
 import sys
 from typing import Any, TypeAlias
@@ -8,6 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 from tests.compiling import needs_compiler
+from tests.kernels.modules import plainly
 from torch import Tensor, nn
 
 from skelcontrast.nn import GraphConv, STGCNBlock, TemporalConv, _batch_norm, graph_conv
@@ -176,16 +176,6 @@ def a_block(fan_in: int, fan_out: int, stride: int) -> STGCNBlock:
         if isinstance(module, (GraphConv, TemporalConv)):
             module.implementation = "triton"
     return block
-
-
-def plainly(block: STGCNBlock) -> STGCNBlock:
-    """Return a copy in float64, of torch's operations."""
-    for module in (plain := copy.deepcopy(block).double()).modules():
-        if isinstance(module, GraphConv):
-            module.implementation = "torch"
-        if isinstance(module, TemporalConv):
-            module.implementation = "direct"
-    return plain
 
 
 def features() -> Tensor:

@@ -9,7 +9,7 @@ from tests.compiling import needs_compiler
 from tests.reference import nn as reference
 from torch import Tensor
 
-from skelcontrast.nn import EADM, _batch_norm, simam_attention
+from skelcontrast.nn import EADM, simam_attention
 from skelcontrast.nn import eadm as room
 from skelcontrast.nn._eadm_operator import drop_by_margin, drop_operator
 
@@ -80,12 +80,6 @@ def assert_decides_like_torch(x: Tensor, margin: float, **form: Any) -> Tensor:
     assert factor.dtype == x.dtype
     torch.testing.assert_close(factor.expand_as(x), expected.to(x.dtype))
     return (factor != 0).double().mean()
-
-
-@pytest.fixture
-def on_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the interpreter take what a GPU would."""
-    monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: True)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

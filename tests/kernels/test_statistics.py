@@ -8,6 +8,7 @@ from typing import TypeAlias
 import pytest
 import torch
 from tests.compiling import needs_compiler
+from tests.kernels.modules import plainly
 from torch import Tensor, nn
 
 from skelcontrast.nn import GraphConv, STGCNBlock, TemporalConv, _batch_norm
@@ -147,16 +148,6 @@ def a_block(stride: int = 1) -> STGCNBlock:
             assert module.bias is not None
             nn.init.constant_(module.bias, 3.0)
     return block
-
-
-def plainly(block: STGCNBlock) -> STGCNBlock:
-    """Return a copy in float64, of torch's operations."""
-    for module in (plain := copy.deepcopy(block).double()).modules():
-        if isinstance(module, GraphConv):
-            module.implementation = "torch"
-        if isinstance(module, TemporalConv):
-            module.implementation = "direct"
-    return plain
 
 
 def weights(block: STGCNBlock) -> list[Tensor]:
