@@ -124,14 +124,16 @@ def test_takes_views_with_any_strides(form: Form) -> None:
     torch.testing.assert_close(one, two)
 
 
+@pytest.mark.parametrize("form", NAMED)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_blocked_keeps_the_memory_format(memory_format: torch.memory_format) -> None:
+def test_every_form_keeps_the_memory_format(form: Form, memory_format: torch.memory_format) -> None:
     x, weight, bias, graph = (value.detach() for value in draw(Case(2, 3, 4, 7, 5, 2)))
     x = x.contiguous(memory_format=memory_format).requires_grad_()
-    out = graph_conv(x, weight, bias, graph, implementation="blocked")
+    out = graph_conv(x, weight, bias, graph, **form)
     assert out.is_contiguous(memory_format=memory_format)
-    (gradient,) = torch.autograd.grad(out.sum(), [x])
-    assert gradient.is_contiguous(memory_format=memory_format)
+    (gradient,) = torch.autograd.grad(out, [x], torch.ones_like(out))
+    if memory_format == torch.channels_last or form == BLOCKED:  # plain products compute with channels last
+        assert gradient.is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize("form", NAMED)

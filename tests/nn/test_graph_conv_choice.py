@@ -51,7 +51,7 @@ def test_on_a_cpu(
     assert choice.choose(x, weight, "dense", "auto") == ("dense", "torch")
 
 
-@pytest.mark.parametrize(("frames", "order"), [(800, "dense"), (799, "aggregate-first")])
+@pytest.mark.parametrize(("frames", "order"), [(2134, "dense"), (2133, "aggregate-first")])
 def test_on_a_cpu_that_multiplies_tiles(frames: int, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "TILES_IN_CPU", True)
     with FakeTensorMode():

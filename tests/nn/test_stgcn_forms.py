@@ -7,7 +7,7 @@ import torch
 from tests.reference.stgcn import perturbed, released_stgcn
 from torch import Tensor, nn
 
-from skelcontrast.nn import STGCN, GraphConv, STGCNBlock, TemporalConv, _precision
+from skelcontrast.nn import STGCN, GraphConv, STGCNBlock, TemporalConv, _graph_conv_choice, _precision
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 
@@ -55,7 +55,11 @@ def test_a_residual_path_or_a_temporal_one_with_hooks_is_called() -> None:
     assert set(calls) == {block.tcn, block.residual}
 
 
-def test_memory_is_channels_last_from_end_to_end() -> None:
+@pytest.mark.parametrize("tiles", [True, False])
+@pytest.mark.parametrize("narrow", [True, False])
+def test_memory_is_channels_last_from_end_to_end(monkeypatch: pytest.MonkeyPatch, narrow: bool, tiles: bool) -> None:
+    monkeypatch.setattr(_graph_conv_choice, "TILES_IN_CPU", tiles)
+    monkeypatch.setattr(_precision, "EMULATED_BY_CPU", frozenset())
     encoder = STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1))
     seen = []
 
@@ -67,7 +71,8 @@ def test_memory_is_channels_last_from_end_to_end() -> None:
     for module in encoder.blocks.modules():
         if not list(module.children()):
             module.register_forward_hook(look)
-    assert encoder.feature_map(torch.randn(2, 3, 13, 25, 2)).is_contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        assert encoder.feature_map(torch.randn(2, 3, 13, 25, 2)).is_contiguous(memory_format=torch.channels_last)
     assert {GraphConv, TemporalConv, nn.BatchNorm2d, nn.ReLU, nn.Conv2d} <= set(seen)
 
 

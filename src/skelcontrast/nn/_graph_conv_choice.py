@@ -24,9 +24,9 @@ DENSE_ENTRIES = {True: 25 * 25 * 16 * 16, False: 25 * 25 * 64 * 256}
 """V * V * C_in * C_out, the size of the dense map, up to which it beat other plain products on an H200: in full
 precision, and in 16 bits, where that is the largest layer that was measured."""
 
-DENSE_ENTRIES_PER_FRAME = 1600
-"""V * V * C_in * C_out / (N * T) up to which the dense map is taken in bfloat16 on a CPU that multiplies tiles: on an
-Intel Xeon's core it beat other plain products in every layer up to 770. Beyond 3000 that depends on the layer."""
+DENSE_ENTRIES_PER_FRAME = 600
+"""V * V * C_in * C_out / (N * T) up to which the dense map is taken in bfloat16 on a CPU that multiplies tiles. On an
+Intel Xeon's core it was the fastest up to 300 to 1000, by layer."""
 
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
 

@@ -11,7 +11,7 @@ from skelcontrast import _check
 from skelcontrast.nn._conv_operators import branched_graph_conv, graph_conv_twin, summed_graph_conv_twin
 from skelcontrast.nn._graph_conv_blocked import shift_of
 from skelcontrast.nn._graph_conv_choice import ContractionOrder, GraphConvImplementation, check_choices, choose
-from skelcontrast.nn._memory_format import each
+from skelcontrast.nn._memory_format import each, memory_format_of
 from skelcontrast.nn._precision import autocast_dtype
 
 
@@ -91,11 +91,9 @@ def _convolve(
     order, implementation = choose(x, weight, order, implementation)
     if implementation in ("blocked", "triton"):
         return _fused(x, weight, bias, adjacency, implementation)
-    if order == "dense":
-        return _dense(x, weight, bias, adjacency)
-    if order == "aggregate-first":
-        return _aggregate_first(x, weight, bias, adjacency)
-    return _project_first(x, weight, bias, adjacency)
+    plain = {"dense": _dense, "aggregate-first": _aggregate_first}.get(order, _project_first)
+    out = rearrange(plain(x, weight, bias, adjacency), "(n t) w o -> n o t w", t=x.shape[2])
+    return out.contiguous(memory_format=memory_format_of(x))
 
 
 def _convolve_and_sum(
@@ -130,16 +128,16 @@ def _convolve_and_branch(
 
 def _project_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
     flat_bias = None if bias is None else bias.flatten()
-    projected = F.conv2d(x, rearrange(weight, "p o c -> (p o) c 1 1"), flat_bias)
-    projected = rearrange(projected, "n (p o) t v -> n o t (p v)", p=weight.shape[0])
-    return projected @ rearrange(adjacency, "p v w -> (p v) w").to(projected.dtype)
+    projected = F.linear(_joint_rows(x), rearrange(weight, "p o c -> (p o) c"), flat_bias)
+    projected = rearrange(projected, "nt v (p o) -> nt (v p) o", p=weight.shape[0])
+    return _over_graph(rearrange(adjacency, "p v w -> w (v p)"), projected)
 
 
 def _aggregate_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
-    gathered = x @ rearrange(adjacency, "p v w -> v (p w)").to(x.dtype)
-    gathered = rearrange(gathered, "n c t (p w) -> n (p c) t w", p=weight.shape[0])
-    out = F.conv2d(gathered, rearrange(weight, "p o c -> o (p c) 1 1"))
-    return out if bias is None else out + shift_of(bias, adjacency).t()[:, None, :].to(out.dtype)
+    gathered = _over_graph(rearrange(adjacency, "p v w -> (w p) v"), _joint_rows(x))
+    gathered = rearrange(gathered, "nt (w p) c -> nt w (p c)", p=weight.shape[0])
+    out = gathered @ rearrange(weight, "p o c -> (p c) o")
+    return out if bias is None else out.add_(shift_of(bias, adjacency).to(out.dtype))
 
 
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
@@ -151,7 +149,17 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) ->
         out = frames @ lifted
     else:
         out = torch.addmm(shift_of(bias, adjacency).flatten().to(lifted.dtype), frames, lifted)
-    return rearrange(out, "(n t) (w o) -> n o t w", t=x.shape[2], w=joints)
+    return rearrange(out, "nt (w o) -> nt w o", w=joints)
+
+
+def _joint_rows(x: Tensor) -> Tensor:
+    """Return features (N, C, T, V) as (N T, V, C); a view where they lie channels-last."""
+    return rearrange(x, "n c t v -> (n t) v c")
+
+
+def _over_graph(graph: Tensor, rows: Tensor) -> Tensor:
+    """Multiply the rows of every frame, (N T, R, C), by one matrix (S, R), without a copy of them."""
+    return torch.bmm(graph.to(rows.dtype).expand(len(rows), -1, -1), rows)
 
 
 def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, twin: str) -> Tensor:
