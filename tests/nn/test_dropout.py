@@ -1,4 +1,4 @@
-"""Dropout drawn from uniform numbers does what torch's own does."""
+"""Dropout drawn 16 bits an element does what torch's own does."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from skelcontrast.nn._dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_drops_a_share_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
     x = torch.full((200, 500), 3.0, dtype=dtype)
     out = Dropout(p)(x)
@@ -19,8 +19,34 @@ def test_drops_a_share_and_scales_the_rest(p: float, dtype: torch.dtype) -> None
     torch.testing.assert_close(kept.double().mean(0), torch.full((500,), 1 - p, dtype=torch.float64), rtol=0, atol=0.2)
 
 
-def test_gradient_is_the_mask() -> None:
-    x = torch.ones(50, 50, requires_grad=True)
+def test_elements_are_drawn_independently() -> None:
+    kept = (Dropout(0.5)(torch.ones(100_000, 16)) != 0).double()  # of the four that share an integer, and beyond
+    correlation = torch.corrcoef(kept.T) - torch.eye(16, dtype=torch.float64)
+    assert correlation.abs().max() < 0.02  # six standard deviations
+
+
+def test_a_seed_repeats_the_mask_and_the_next_is_another() -> None:
+    masks = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        masks.append(Dropout(0.5)(torch.ones(7, 9)))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_takes_any_shape_and_strides(dtype: torch.dtype) -> None:
+    whole = torch.full((3, 5, 7), 2.0, dtype=dtype)
+    for x in (whole.clone()[:, ::2], whole.clone().mT, whole[0, 0, :0].clone(), whole[0, 0, 0].clone()):
+        shape, strides = x.shape, x.stride()
+        out = Dropout(0.5)(x)
+        assert (out.shape, out.stride()) == (shape, strides)
+        assert set(out.flatten().tolist()) <= {0.0, 4.0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradient_is_the_mask(dtype: torch.dtype) -> None:
+    x = torch.ones(50, 50, dtype=dtype, requires_grad=True)
     out = Dropout(0.5)(x * 2)
     out.sum().backward()
     assert x.grad is not None
