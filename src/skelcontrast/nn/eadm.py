@@ -15,6 +15,8 @@ TemporalMask: TypeAlias = Literal["frame", "element"]
 DropRescale: TypeAlias = Literal["sample", "batch"]
 LOWEST_ATTENTION = 0.6224593312018546
 """Attention of a value at its channel's mean, ``sigmoid(1/2)``: no attention is lower."""
+_AT_ONCE = 2**18
+"""Values of which a CPU finds the attention at once, so few that they stay in its cache."""
 
 
 def simam_attention(x: Tensor, *, lambda_: float = 1e-4, correction: Literal[0, 1] = 0) -> Tensor:
@@ -50,10 +52,10 @@ def simam_attention(x: Tensor, *, lambda_: float = 1e-4, correction: Literal[0, 
     _check.interval("simam_attention", "lambda_", lambda_, 0, open_low=True)
     _check.integer("simam_attention", "correction", correction, 0, 1)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in float16 a square is soon no number
-    squared = (wide - wide.mean((2, 3), keepdim=True)).square()
+    squared = (wide - wide.mean((2, 3), keepdim=True)).square_()
     count = max(x.shape[2] * x.shape[3] - correction, 1)
     variance = squared.sum((2, 3), keepdim=True) / count
-    return torch.sigmoid(squared / (4 * (variance + lambda_)) + 0.5).to(x.dtype)
+    return (squared / (4 * (variance + lambda_))).add_(0.5).sigmoid_().to(x.dtype)
 
 
 class DropMasks(NamedTuple):
@@ -67,6 +69,21 @@ class DropMasks(NamedTuple):
     def dropped_shares(self) -> tuple[Tensor, Tensor]:
         """Return the share that each mask drops over the batch, as two scalars in [0, 1]."""
         return 1 - self.spatial.float().mean(), 1 - self.temporal.float().mean()
+
+
+class _Choice(NamedTuple):
+    """What one of both masks keeps, before a mask that would drop everything is made to drop nothing."""
+
+    mask: Tensor
+    """1 where it keeps, else 0: any shape that a feature map (N, C, T, V) can be multiplied with."""
+    drops_all: Tensor
+    """1 where it keeps nothing, else 0: (N, 1, 1, 1) by sample, or (1, 1, 1, 1) by batch."""
+    scale: Tensor
+    """What is left is to be multiplied with, in the same shape."""
+
+    def settled(self) -> Tensor:
+        """Return the mask that is used."""
+        return self.mask + self.drops_all
 
 
 class EADM(nn.Module):
@@ -151,7 +168,8 @@ class EADM(nn.Module):
         """Drop from a feature map (N, C, T, V); no gradient flows through the choice of what is dropped."""
         if self.when == "training" and not self.training:
             return x
-        return x * self._decide(x)[1]
+        _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
+        return x * self._factor(x)
 
     def masks(self, x: Tensor) -> DropMasks:
         """Return what would be kept of a feature map (N, C, T, V).
@@ -165,52 +183,94 @@ class EADM(nn.Module):
             >>> EADM(drop_share=0.5).masks(x).spatial.sum().item()
             2
         """
-        return self._decide(x)[0]
+        _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
+        if self._is_for_kernels(x):
+            spatial, temporal, _ = self._by_kernels(x)
+            return DropMasks(spatial, temporal)
+        return DropMasks(*(one.settled() != 0 for one in self._choose(x)))
 
     @torch.no_grad()
-    def _decide(self, x: Tensor) -> tuple[DropMasks, Tensor]:
-        """Return what is kept of a feature map, and what it is multiplied with: 0, or the scale of what is left."""
-        _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
-        if self.keep_margin is not None and self._is_for_kernels(x):
-            element, batch = self.temporal == "element", self.rescale == "batch"
-            how = self.keep_margin, self.lambda_, self.correction
-            spatial, temporal, factor = drop_by_margin(x, *how, element=element, batch=batch)
-            return DropMasks(spatial, temporal), factor
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        attention = simam_attention(wide, lambda_=self.lambda_, correction=self.correction)
-        mean = attention.mean(1, keepdim=True)
-        spatial = self._keep(mean.mean(2, keepdim=True))
-        temporal = self._keep(mean.mean(3, keepdim=True) if self.temporal == "frame" else attention)
-        scale = self._scale(spatial, x.dtype) * self._scale(temporal, x.dtype)
-        return DropMasks(spatial, temporal), ((spatial & temporal) * scale).to(x.dtype)
+    def _factor(self, x: Tensor) -> Tensor:
+        """Return what a feature map is multiplied with: 0, or the scale of what is left."""
+        if self._is_for_kernels(x):
+            return self._by_kernels(x)[2]
+        spatial, temporal = self._choose(x)
+        joints = (spatial.settled() * (spatial.scale * temporal.scale)).to(x.dtype)
+        return torch.addcmul(temporal.drops_all.to(x.dtype) * joints, temporal.mask.to(x.dtype), joints)
+
+    @torch.no_grad()
+    def _choose(self, x: Tensor) -> tuple[_Choice, _Choice]:
+        """Choose what is kept of joints, and of frames or elements."""
+        means: list[Tensor] = []
+        elements: list[Tensor] = []
+        counts: list[Tensor] = []
+        for part in x.split(_samples_at_once(x)):
+            wide = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
+            attention = simam_attention(wide, lambda_=self.lambda_, correction=self.correction)
+            means.append(attention.mean(1, keepdim=True))
+            if self.temporal == "element":
+                kept = self._least(attention)
+                counts.append(_count(kept))
+                elements.append(kept.to(x.dtype))
+        mean = torch.cat(means)
+        joints = self._least(mean.mean(2, keepdim=True))
+        if self.temporal == "element":
+            others, count = torch.cat(elements), torch.cat(counts)
+        else:
+            others = self._least(mean.mean(3, keepdim=True))
+            count = _count(others)
+        return self._choice(joints, _count(joints)), self._choice(others, count)
+
+    def _choice(self, mask: Tensor, count: Tensor) -> _Choice:
+        """Say what a mask keeps that has so many ones in each sample, (N, 1, 1, 1)."""
+        size = mask[:1].numel()
+        if self.rescale == "batch":
+            count, size = count.sum(0, keepdim=True), mask.numel()
+        drops_all = (count == 0).to(count.dtype)
+        return _Choice(mask, drops_all, size / (count + size * drops_all))
+
+    @torch.no_grad()
+    def _by_kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return both masks, and what a feature map is multiplied with."""
+        margin = 1.0 if self.keep_margin is None else self.keep_margin
+        element, batch = self.temporal == "element", self.rescale == "batch"
+        return drop_by_margin(x, margin, self.lambda_, self.correction, element=element, batch=batch)
 
     def _is_for_kernels(self, x: Tensor) -> bool:
         """Tell whether kernels may decide by a margin: of a multiple of 8 channels and a map that a tile holds."""
-        if not has_kernels(x) or not x.numel():
+        if self.keep_margin is None or not has_kernels(x) or not x.numel():
             return False
         _, channels, frames, joints = x.shape
         return channels % 8 == 0 and frames * joints <= 4096 and is_channels_last(x)
 
-    def _keep(self, attention: Tensor) -> Tensor:
+    def _least(self, attention: Tensor) -> Tensor:
+        """Turn attention into 1 for what is attended to least in each sample and stays, and 0 for the rest.
+
+        Not into truth values, which a CPU takes longer to count and to multiply with.
+        """
         if self.keep_margin is not None:
-            keep = attention < self.keep_margin  # as it lies in memory: flattened it would be copied
-            return keep | ~(keep.any((1, 2, 3), keepdim=True) if self.rescale == "sample" else keep.any())
+            return attention.lt_(self.keep_margin)
         flat = attention.flatten(1)
         most = flat.topk(self._drop_count(flat.shape[1]), dim=1).indices
-        return torch.ones_like(flat, dtype=torch.bool).scatter(1, most, value=False).view_as(attention)
+        return torch.ones_like(flat).scatter(1, most, 0.0).view_as(attention)
 
     def _drop_count(self, size: int) -> int:
         share = 0.0 if self.drop_share is None else self.drop_share
         # 0.29 of 100 is 29, not the 28.999... of binary arithmetic; whatever the share, one must stay.
         return min(int(share * size + 1e-6), size - 1)
 
-    def _scale(self, keep: Tensor, dtype: torch.dtype) -> Tensor:
-        dims = (0, 1, 2, 3) if self.rescale == "batch" else (1, 2, 3)
-        share = keep.to(torch.promote_types(dtype, torch.float32)).mean(dims, keepdim=True)
-        return 1 / share
-
     def extra_repr(self) -> str:
         """Show what is dropped and how."""
         what = f"drop_share={self.drop_share}" if self.drop_share is not None else f"keep_margin={self.keep_margin}"
         how = f"temporal={self.temporal!r}, rescale={self.rescale!r}, correction={self.correction}"
         return f"{what}, {how}, when={self.when!r}"
+
+
+def _samples_at_once(x: Tensor) -> int:
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return max(1, len(x))
+    return max(1, _AT_ONCE // max(1, x[:1].numel()))
+
+
+def _count(mask: Tensor) -> Tensor:
+    return mask.sum((1, 2, 3), keepdim=True)
