@@ -55,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     timing = Timing.of(args)
     dtype = torch.bfloat16 if args.bf16 else torch.float32
-    # A CPU without bfloat16 arithmetic is compared with what it gives in float32.
-    limits = Limits.measure(timing, dtype if timing.device.type == "cuda" else torch.float32)
-
+    limits = Limits.measure(timing, dtype)
     settings = {"batch": args.batch, "encoder_batch": args.encoder_batch, "frames": args.frames, **timing.settings()}
     settings |= {"dtype": str(dtype).removeprefix("torch.")}
     print(", ".join(f"{name} {value}" for name, value in settings.items()) + f"\n{limits.show()}")

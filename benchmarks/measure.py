@@ -19,6 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.captured import REPLAYS, Captured
+from skelcontrast.nn._precision import EMULATED_BY_CPU
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says at every start and stop that it does so
 Clock: TypeAlias = Literal["wall", "cpu"]
@@ -92,7 +93,12 @@ class Limits(NamedTuple):
 
     @classmethod
     def measure(cls, timing: Timing, dtype: torch.dtype = torch.float32) -> "Limits":
-        """Copy what no cache holds, and multiply large square matrices with torch, in the precision that is set."""
+        """Copy what no cache holds, and multiply large square matrices with torch, in the precision that is set.
+
+        A CPU that would only emulate a dtype is measured in float32, which is what the library computes with there.
+        """
+        if timing.device.type == "cpu" and dtype in EMULATED_BY_CPU:
+            dtype = torch.float32
         source = torch.randn(2**26, device=timing.device)
         target = torch.empty_like(source)
         nine, captured = timing._replace(repeats=9), timing.device.type == "cuda"

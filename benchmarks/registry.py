@@ -4,6 +4,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from skelcontrast.nn._precision import EMULATED_BY_CPU
+
 
 class Benchmark(NamedTuple):
     """A module of this folder that measures one operation behind its tests.
@@ -46,6 +48,11 @@ def _on_cpu(*arguments: str) -> tuple[str, ...]:
     return () if torch.cuda.is_available() else arguments
 
 
+def _on_emulating_cpu(*arguments: str) -> tuple[str, ...]:
+    """Return arguments that do the same where a CPU has no arithmetic in bfloat16, nothing where it has."""
+    return _on_cpu(*arguments) if torch.bfloat16 in EMULATED_BY_CPU else ()
+
+
 def _on_cuda(*arguments: str) -> tuple[str, ...]:
     """Return arguments that keep all benchmarks together at some minutes on CUDA, nothing on a CPU."""
     return arguments if torch.cuda.is_available() else ()
@@ -72,7 +79,11 @@ BENCHMARKS = {
         "Encoder, layer by layer, bfloat16",
         "benchmarks.graph_conv",
         _GRAPH_CONV,
-        ("--bf16", *_on_cpu("--repeats", "2", "--encoder-batch", "4", "--batch", "4", "--orders")),
+        (
+            "--bf16",
+            *_on_cpu("--repeats", "5", "--encoder-batch", "32", "--orders"),
+            *_on_emulating_cpu("--repeats", "2", "--encoder-batch", "4", "--batch", "4"),
+        ),
         quick=(*_FEW, "--batch", "8", "--encoder-batch", "4"),
         only="cuda",
     ),
@@ -105,7 +116,7 @@ BENCHMARKS = {
         "A whole training step, bfloat16",
         "benchmarks.step",
         _STEP,
-        ("--bf16", *_on_cpu(*_FEW, "--batch", "4")),
+        ("--bf16", *_on_emulating_cpu(*_FEW, "--batch", "4")),
         (*_FEW, "--batch", "4"),
     ),
     "step_kernels": Benchmark(

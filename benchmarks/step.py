@@ -77,8 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--keys must be a multiple of --batch, as the released bank needs it")
     timing = Timing.of(args)
     device = timing.device
-    # A CPU without bfloat16 arithmetic is compared with what it gives in float32.
-    limits = Limits.measure(timing, torch.bfloat16 if args.bf16 and device.type == "cuda" else torch.float32)
+    limits = Limits.measure(timing, torch.bfloat16 if args.bf16 else torch.float32)
 
     settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch", "keys", "frames", "bf16")}
     settings |= timing.settings()

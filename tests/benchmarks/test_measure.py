@@ -55,6 +55,23 @@ def test_matrix_rate_is_a_rate() -> None:
     assert matrix_rate(8, Timing(2, torch.device("cpu"), "wall")) > 0
 
 
+@pytest.mark.parametrize(("emulated", "expected"), [(True, torch.float32), (False, torch.bfloat16)])
+def test_a_cpu_is_measured_in_the_numbers_that_it_computes_with(
+    emulated: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def rate(_size: int, _timing: Timing, dtype: torch.dtype) -> float:
+        asked.append(dtype)
+        return 1.0
+
+    monkeypatch.setattr("benchmarks.measure.EMULATED_BY_CPU", {torch.bfloat16} if emulated else set())
+    monkeypatch.setattr("benchmarks.measure.interleaved", lambda *_, **__: {"copy": [1.0, 1.0]})
+    monkeypatch.setattr("benchmarks.measure.matrix_rate", rate)
+    Limits.measure(Timing(2, torch.device("cpu"), "wall"), torch.bfloat16)
+    assert asked == [expected]
+
+
 def test_the_share_is_that_of_the_limit_that_binds() -> None:
     limits = Limits(copy_bytes_per_second=10, matrix_flops_per_second=100)
     assert limits.share(Work(flops=100, moved=5), seconds=2) == pytest.approx(0.5)
