@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
+from skelcontrast.nn._average import average
 from skelcontrast.nn._batch_norm import (
     Unnormalized,
     branched,
@@ -241,8 +242,7 @@ class STGCN(nn.Module):
         """
         samples, bodies = _check.shape("STGCN.pool", "present", present, "N M").shape
         _check.shape("STGCN.pool", "feature_map", feature_map, "NM D T V", NM=samples * bodies)
-        # Laid out so that the gradient is channels-last, as everything in front of it.
-        pooled = rearrange(rearrange(feature_map, "nm d t v -> nm (t v) d").mean(1), "(n m) d -> n m d", m=bodies)
+        pooled = rearrange(average(feature_map), "(n m) d -> n m d", m=bodies)
         if self.bodies == "all" or bodies == 1:
             return pooled.mean(1)
         weight = (present | ~present.any(1, keepdim=True)).to(pooled.dtype)
