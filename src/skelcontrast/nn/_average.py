@@ -31,8 +31,9 @@ class _Average(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Context, upstream: Tensor) -> Tensor:
         _, _, T, V = ctx.how
-        one = (upstream / (T * V))[:, None, None]
-        return one.repeat(1, T, V, 1).permute(0, 3, 1, 2)  # what comes before reads it faster than an expanded one
+        of_frame = (upstream / (T * V))[:, None, None]
+        of_x: Tensor = of_frame.repeat(1, T, V, 1).permute(0, 3, 1, 2)  # an expanded one takes its reader longer
+        return of_x
 
     @staticmethod
     def jvp(_ctx: Context, tangent: Tensor) -> Tensor:
