@@ -16,7 +16,7 @@ DropRescale: TypeAlias = Literal["sample", "batch"]
 LOWEST_ATTENTION = 0.6224593312018546
 """Attention of a value at its channel's mean, ``sigmoid(1/2)``: no attention is lower."""
 _AT_ONCE = 2**18
-"""Values of which a CPU finds the attention at once, so few that they stay in its cache."""
+"""Values of which a CPU finds the attention at once, so that they stay in its cache."""
 
 
 def simam_attention(x: Tensor, *, lambda_: float = 1e-4, correction: Literal[0, 1] = 0) -> Tensor:
@@ -204,7 +204,7 @@ class EADM(nn.Module):
         means: list[Tensor] = []
         elements: list[Tensor] = []
         counts: list[Tensor] = []
-        for part in x.split(_samples_at_once(x)):
+        for part in _in_cache(x):
             wide = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
             attention = simam_attention(wide, lambda_=self.lambda_, correction=self.correction)
             means.append(attention.mean(1, keepdim=True))
@@ -266,10 +266,12 @@ class EADM(nn.Module):
         return f"{what}, {how}, when={self.when!r}"
 
 
-def _samples_at_once(x: Tensor) -> int:
+def _in_cache(x: Tensor) -> tuple[Tensor, ...]:
+    """Split a feature map into parts that the cache holds; not where torch compiles, which does that by itself."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return max(1, len(x))
-    return max(1, _AT_ONCE // max(1, x[:1].numel()))
+        return (x,)
+    parts: tuple[Tensor, ...] = x.split(max(1, _AT_ONCE // max(1, x[:1].numel())))
+    return parts
 
 
 def _count(mask: Tensor) -> Tensor:

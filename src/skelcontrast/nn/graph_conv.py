@@ -159,7 +159,7 @@ def _joint_rows(x: Tensor) -> Tensor:
 
 def _over_graph(graph: Tensor, rows: Tensor) -> Tensor:
     """Multiply the rows of every frame, (N T, R, C), by one matrix (S, R), without a copy of them."""
-    return torch.bmm(graph.to(rows.dtype).expand(len(rows), -1, -1), rows)
+    return torch.bmm(graph.to(rows.dtype).expand(rows.shape[0], -1, -1), rows)
 
 
 def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, twin: str) -> Tensor:
