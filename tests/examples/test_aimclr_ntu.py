@@ -102,9 +102,11 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
 )
 def test_variants_run(example: LoadExample, more: tuple[str, ...], tmp_path: Path) -> None:
     result = example("aimclr_ntu").main([*QUICK, "--epochs", "1", "--mine-from", "0", "--out", str(tmp_path), *more])
-    assert 2 / 16 < result["linear"] <= 1  # twice as good as one class for all
-    assert 0 <= result["knn"] <= 1  # after one epoch cosines may tell nothing yet
     (record,) = log_of(tmp_path)
+    assert result["knn"] == record["knn"]
+    assert 1 / 16 < result["linear"] <= 1  # better than one class for all
+    if "official" not in more:  # whose features differ by rounding after an epoch; the probe standardises them
+        assert 1 / 16 < result["knn"] <= 1
     terms = {"total", "info_nce"} if "skeletonclr" in more else {"total", "nnm", "d3m"}
     health = {"alignment", "uniformity", "effective_rank", "least_spread", "neighbor_precision", "own_key_share"}
     dropped = set() if "skeletonclr" in more else {"dropped_joints", "dropped_frames"}
