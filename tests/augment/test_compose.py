@@ -230,10 +230,18 @@ def test_every_built_in_linear_transform_merges() -> None:
 def test_errors() -> None:
     with pytest.raises(TypeError, match=r"Compose: `transforms` must be transforms, got <class .*Shear'>\. Was"):
         Compose(Shear)  # type: ignore[arg-type]  # on purpose
-    with pytest.raises(TypeError, match=r"Compose: `transforms` must be transforms, got \[Shear.*\]\.$"):
+    with pytest.raises(TypeError, match=r"Compose: `transforms` must be transforms, got \[Shear.*\]\. Pass each by"):
         Compose([Shear()])  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match=r"Compose: `transforms` must be transforms, got 3\.$"):
+        Compose(3)  # type: ignore[arg-type]  # on purpose
     compose = Compose(Shear(), TemporalCrop())
     x = torch.zeros(2, 3, 4, 3, 1)
+    seed: Any = 0  # where a generator is wanted
+    for draw in (compose, compose.sample):
+        with pytest.raises(TypeError, match=r"Compose: `generator` must be a torch\.Generator or None, got 0\. Write"):
+            draw(x, seed)
+    with pytest.raises(TypeError, match=r"Shear: `generator` must be a torch\.Generator or None, got 0\."):
+        Shear()(x, seed)
     with pytest.raises(ValueError, match=r"Compose: `params` must have 2 entries, one per transform, got 1\."):
         compose.apply(x, compose.sample(x)[:1])
     with pytest.raises(ValueError, match=r"Shear: `params` must be for N = 3 samples, got 2\."):

@@ -49,6 +49,10 @@ def test_wrong_arguments_are_named() -> None:
         Views()
     with pytest.raises(TypeError, match=r"Views: `transforms` must be transforms, got .*Shear.*Was the class meant"):
         Views(Shear)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"got \[Shear.*\]\. Pass each by itself: `Views\(\*transforms\)`\."):
+        Views([Shear(), Shear()])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Views: `generator` must be a torch\.Generator or None, got 0\. Write"):
+        Views(Shear())(X, 0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Views: `x` must be floating point"):
         Views(Shear())(X.int())
     with pytest.raises(ValueError, match=r"Views: `params` must have 1 entries, one per distinct transform, got 0"):

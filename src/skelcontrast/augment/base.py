@@ -59,6 +59,7 @@ class Transform(ABC, Generic[Params]):
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters and apply them."""
+        check_generator(type(self).__name__, generator)
         return self.apply(x, self.sample(x, generator))
 
     def touched(self, params: Params) -> Tensor | None:  # noqa: ARG002  (for sub-classes)
@@ -146,7 +147,16 @@ def check_transform(owner: str, value: object) -> None:
     """Check that a value is a transform."""
     if not isinstance(value, Transform):
         hint = "Was the class meant to be called?" if isinstance(value, type) else ""
+        if isinstance(value, list | tuple):
+            hint = f"Pass each by itself: `{owner}(*transforms)`."
         _check.fail(owner, "transforms", "be transforms", repr(value), hint=hint, kind=TypeError)
+
+
+def check_generator(owner: str, value: object) -> None:
+    """Check that a value is a source of randomness."""
+    if value is not None and not isinstance(value, torch.Generator):
+        hint = "Write `torch.Generator(x.device).manual_seed(0)`."
+        _check.fail(owner, "generator", "be a torch.Generator or None", repr(value), hint=hint, kind=TypeError)
 
 
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, Transform, check_transform, may_look
+from skelcontrast.augment.base import AxisTransform, Transform, check_generator, check_transform, may_look
 
 AnyTransform = Transform[Any]
 
@@ -58,6 +58,7 @@ class Compose(Transform[tuple[Any, ...]]):
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Any, ...]:
         """Draw the parameters of every transform, in their order."""
         self.check(x)
+        check_generator("Compose", generator)
         return tuple(transform.sample(x, generator) for transform in self.transforms)
 
     def apply(self, x: Tensor, params: tuple[Any, ...]) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.augment.base import Transform, check_transform
+from skelcontrast.augment.base import Transform, check_generator, check_transform
 
 
 class Views:
@@ -57,6 +57,7 @@ class Views:
 
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Any, ...]:
         """Draw the parameters of all views of a batch (N, C, T, V, M): those of each distinct transform together."""
+        check_generator("Views", generator)
         return tuple(transform.sample(_stacked(x, places), generator) for transform, places in self._groups)
 
     def apply(self, x: Tensor, params: tuple[Any, ...]) -> tuple[Tensor, ...]:
