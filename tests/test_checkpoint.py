@@ -396,6 +396,19 @@ def test_files_of_other_programs(path: Path) -> None:
         checkpoint.load(path)
 
 
+def test_swapped_arguments(path: Path) -> None:
+    state: Any = {"epoch": 3}
+    swapped: Any = path
+    for owner, call in (
+        ("save", lambda: checkpoint.save(state, swapped)),
+        ("load", lambda: checkpoint.load(state)),
+        ("resume", lambda: checkpoint.resume(state, swapped)),
+    ):
+        message = f"{owner}: `path` must be a str or a path, got dict. The path comes first."
+        with pytest.raises(TypeError, match=re.escape(message)):
+            call()
+
+
 def test_bad_targets_and_absent_generators(path: Path) -> None:
     checkpoint.save(path, {"epoch": 3}, rng=False)
     message = '`targets["epoch"]` must have `state_dict` and `load_state_dict`, or be a torch.Generator, got int.'

@@ -24,7 +24,7 @@ def test_the_same_settings_and_those_that_may_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({**BEGUN, "lr": 0.2}, "lr 0.2 where 0.1 is stored."),
+        ({**BEGUN, "lr": 0.2}, "lr 0.2 where 0.1 is stored. Go on with the stored ones, or begin a new run"),
         ({**BEGUN, "dropout": 0.5, "stream": "bone"}, "stream bone where joint is stored, dropout 0.5 where None is"),
         ({**BEGUN, "keep": [1]}, "keep [1] where [1, 2] is stored."),
     ],

@@ -35,7 +35,7 @@ def check_settings(
         ...     check_settings(f"{folder}/settings.json", {"lr": 0.2, "device": "cuda"})
         Traceback (most recent call last):
         ...
-        ValueError: check_settings: `settings` must be those in ..., got lr 0.2 where 0.1 is stored.
+        ValueError: check_settings: `settings` must be those in ..., got lr 0.2 where 0.1 is stored. Go on ...
     """
     owner, source = "check_settings", Path(path)
     if not source.is_file():
@@ -53,4 +53,5 @@ def check_settings(
         if name in stored and name not in may_change and given[name] != stored[name]
     ]
     if changed:
-        _check.fail(owner, "settings", f"be those in {source}", ", ".join(changed))
+        hint = "Go on with the stored ones, or begin a new run in another folder."
+        _check.fail(owner, "settings", f"be those in {source}", ", ".join(changed), hint=hint)

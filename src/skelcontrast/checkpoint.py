@@ -62,7 +62,7 @@ def save(path: Location, state: Mapping[str, object], *, rng: bool = True) -> No
             CUDA is in use, on each of its devices.
 
     Raises:
-        TypeError: If `state` holds anything else; the file at `path` stays as it was.
+        TypeError: If `path` is no path, or `state` holds anything else; the file at `path` stays as it was.
         ValueError: If the folder of `path` does not exist.
 
     Example:
@@ -76,7 +76,7 @@ def save(path: Location, state: Mapping[str, object], *, rng: bool = True) -> No
         ...     values, bool(torch.rand(1) == expected)
         ({'epoch': 3}, True)
     """
-    target = Path(path)
+    target = _path("save", path)
     if not target.parent.is_dir():
         _check.fail("save", "path", "lie in an existing folder", str(target))
     _check_names("save", "state", state)
@@ -112,6 +112,7 @@ def load(path: Location, *, map_location: torch.device | str = "cpu") -> dict[st
         By name: the state dict of each object, the state of each generator, the plain data.
 
     Raises:
+        TypeError: If `path` is no path.
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a checkpoint or comes from a later version of the library.
         RuntimeError: If it is truncated or damaged, or would run code when read.
@@ -124,7 +125,7 @@ def load(path: Location, *, map_location: torch.device | str = "cpu") -> dict[st
         >>> content["history"], content["norm"]["running_var"]
         ([0.5, 0.75], tensor([1.]))
     """
-    states: dict[str, Any] = _read("load", Path(path), map_location)["states"]
+    states: dict[str, Any] = _read("load", _path("load", path), map_location)["states"]
     return states
 
 
@@ -146,7 +147,7 @@ def resume(path: Location, targets: Mapping[str, object], *, rng: bool = True) -
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a checkpoint, or does not fit the targets; each misfit is named.
-        TypeError: If a target has no state to restore.
+        TypeError: If `path` is no path, or a target has no state to restore.
         RuntimeError: If the file is truncated or damaged, or `rng` is asked for and was not saved.
 
     Example:
@@ -158,7 +159,7 @@ def resume(path: Location, targets: Mapping[str, object], *, rng: bool = True) -
         ...
         ValueError: resume: `path` must fit `targets`, got ..., where model["weight"] must have shape ...
     """
-    owner, source = "resume", Path(path)
+    owner, source = "resume", _path("resume", path)
     _check_names(owner, "targets", targets)
     for name, target in targets.items():
         if not isinstance(target, torch.Generator | Stateful):
@@ -186,6 +187,14 @@ def resume(path: Location, targets: Mapping[str, object], *, rng: bool = True) -
     if rng:
         restore_random_state(content["rng"])
     return {name: value for name, value in states.items() if name not in kinds}
+
+
+def _path(owner: str, value: object) -> Path:
+    """Check that a value names a file; `torch.save` takes it second, so that it is easily swapped."""
+    if not isinstance(value, str | os.PathLike):
+        hint = "The path comes first."
+        _check.fail(owner, "path", "be a str or a path", type(value).__name__, hint=hint, kind=TypeError)
+    return Path(value)
 
 
 def _check_names(owner: str, argument: str, value: object) -> None:
