@@ -16,6 +16,7 @@ from skelcontrast.evaluation import (
     logistic_probe,
     retrieval,
 )
+from skelcontrast.moco import MoCo
 from skelcontrast.skeleton import SkeletonLayout, to_stream
 
 ARM = SkeletonLayout("arm", ("shoulder", "elbow", "wrist"), ((1, 0), (2, 1)), centre=0, mirror=())
@@ -170,6 +171,8 @@ class Tuple(nn.Module):
         ),
         (nn.Identity(), {}, ValueError, "`encoder` must return features of shape (5, D), got (5, 3, 4, 3, 2)."),
         (Tuple(), {}, TypeError, "`encoder` must return one tensor (N, D), got tuple."),
+        (MoCo(nn.Flatten(), nn.Linear(72, 2)), {}, TypeError, "`encoder` must be a module with a forward from"),
+        (torch.flatten, {}, TypeError, "got builtin_function_or_method. Of AimCLR pass `model.encoder`, of MoCo"),
     ],
 )
 def test_bad_calls(x: Tensor, encoder: nn.Module, options: Any, kind: type[Exception], message: str) -> None:

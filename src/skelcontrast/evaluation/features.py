@@ -83,7 +83,8 @@ def extract_features(
         The features (N, D), float32, and the labels (N,), both on the CPU.
 
     Raises:
-        TypeError: If `data` is neither a data set nor a floating point tensor, or the encoder returns no tensor.
+        TypeError: If `encoder` is no module with a forward or returns no tensor, or `data` is neither a data set nor a
+            floating point tensor.
         ValueError: If shapes, labels, layout or device do not fit together.
         RuntimeError: If the encoder does not stand still: a submodule stays in training mode, batch norm works on the
             statistics of the batch, or a buffer moves. Its buffers are put back.
@@ -101,6 +102,7 @@ def extract_features(
     _check.integer(owner, "batch_size", batch_size, 1)
     read, classes, layout = _unpack(owner, data, labels, layout)
     check_stream(owner, stream, layout, source="data")
+    check_encoder(owner, encoder)
     where = _device(owner, encoder, device)
 
     def run(rows: Tensor, *, shown: bool = False) -> Tensor:
@@ -130,6 +132,14 @@ def extract_features(
                 features = run(everything, shown=progress)
                 write_features(path, features)
     return Features(features, classes)
+
+
+def check_encoder(owner: str, encoder: object) -> None:
+    """Check that an encoder can be called, which `MoCo` and the methods cannot."""
+    if not isinstance(encoder, nn.Module) or type(encoder).forward is nn.Module.forward:
+        must = "be a module with a forward from (N, C, T, V, M) to (N, D)"
+        hint = "Of AimCLR pass `model.encoder`, of MoCo `net.query_encoder`."
+        _check.fail(owner, "encoder", must, type(encoder).__name__, hint=hint, kind=TypeError)
 
 
 def encoder_device(encoder: nn.Module) -> torch.device | None:
