@@ -83,6 +83,10 @@ def test_options_reach_the_dataset() -> None:
     assert (kept.names, kept.class_names) == (("one",), ("wave",))
     moved = from_clips([LONG], [0], layout=UTD_MHAD_20, frames=5, origin="head")
     assert torch.equal(moved.tensor()[0], prepared(LONG, 5, "head"))
+    with pytest.raises(ValueError, match=r"from_clips: `origin` must be one of 'head', .*, got 'nose'\."):
+        from_clips([LONG], [0], layout=UTD_MHAD_20, origin="nose")
+    with pytest.raises(ValueError, match=r"from_clips: `origin` must be absent when `centred` is False, got 'head'\."):
+        from_clips([LONG], [0], layout=UTD_MHAD_20, origin="head", centred=False)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,8 @@ BROKEN[1, 7, 3] = np.nan
     [
         ([], ValueError, "`clips` must hold at least one recording, got none."),
         ([LONG, "no"], TypeError, "`clips[1]` must be a numpy.ndarray or a torch.Tensor, got str."),
-        ([LONG.astype(int)], TypeError, "`clips[0]` must be floating point, got int64."),
+        ([LONG.astype(int)], TypeError, "got int64. Pass `clips[0].astype(numpy.float32)`."),
+        ([np.array(["no"])], TypeError, "`clips[0]` must be floating point, got <U2."),
         ([torch.ones(3, 4, 20, 1, dtype=torch.int32)], TypeError, "`clips[0]` must be floating point, got torch.int32"),
         (
             [np.zeros((3, 4, 25, 1))],

@@ -50,7 +50,7 @@ def from_clips(
         missing: What is done about joints that were not seen, marked by NaN: ``"refuse"`` them, or ``"fill"`` their
             places, see `fill_missing`.
         centred: Whether a joint is subtracted in every frame, see `centre`.
-        origin: Name of that joint; the layout's `centre` unless given.
+        origin: Name of that joint; the layout's `centre` unless given. Not with ``centred=False``.
         names: Name of each recording, N different ones; ``"0"``, ``"1"`` and so on unless given.
         subjects: Who is seen in each recording (N,), integers.
         cameras: Which camera recorded each (N,), integers.
@@ -63,7 +63,8 @@ def from_clips(
     Raises:
         TypeError: If a recording is not a floating-point array or tensor, or as `SkeletonDataset` says.
         ValueError: If there is no recording, one has another shape, another number of coordinates than the first, no
-            frame, infinity, or NaN that is not to be filled; or as `SkeletonDataset` says.
+            frame, infinity, or NaN that is not to be filled; if `origin` is no joint, or nothing is centred; or as
+            `SkeletonDataset` says.
 
     Example:
         Two recordings of 40 and 61 frames, the second with two people:
@@ -78,6 +79,10 @@ def from_clips(
     if len(clips) == 0:
         _check.fail(OWNER, "clips", "hold at least one recording", "none")
     _check.choice(OWNER, "missing", missing, get_args(Missing))
+    if origin is not None:
+        _check.choice(OWNER, "origin", origin, layout.joints)
+        if not centred:
+            _check.fail(OWNER, "origin", "be absent when `centred` is False", repr(origin))
     sequences: list[Tensor] = []
     for row, clip in enumerate(clips):
         x = _checked(f"clips[{row}]", clip, layout, missing)
@@ -131,6 +136,7 @@ def _order_hint(clip: Array | Tensor, joints: int) -> str:
 
 def _tensor(name: str, clip: Array) -> Tensor:
     if clip.dtype.kind != "f":
-        _check.fail(OWNER, name, "be floating point", clip.dtype, kind=TypeError)
+        hint = f"Pass `{name}.astype(numpy.float32)`." if clip.dtype.kind in "iu" else ""
+        _check.fail(OWNER, name, "be floating point", clip.dtype, hint=hint, kind=TypeError)
     # A copy in this machine's byte order: arrays may be read-only, reversed or strided.
     return torch.from_numpy(np.array(clip, dtype=clip.dtype.newbyteorder("="), order="C"))
