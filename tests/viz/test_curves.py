@@ -119,3 +119,12 @@ def test_runs_of_a_loss_are_not_in_per_cent() -> None:
 def test_bad_calls(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_what_is_no_log_is_named() -> None:
+    wrong: Any = "runs/a/log.jsonl"
+    with pytest.raises(TypeError, match=r"plot_curves: `log\[0\]` must be a mapping .*, got str\. A log is `"):
+        plot_curves(wrong)
+    wrong = LOG
+    with pytest.raises(TypeError, match=r'plot_runs: `runs\["a"\]\[0\]` must be a mapping .* takes a list of logs\.'):
+        plot_runs({"a": wrong})

@@ -92,6 +92,13 @@ GOOD = (torch.rand(6, 4), torch.arange(6) % 2)
         ({"a": (torch.rand(6), GOOD[1])}, {}, ValueError, '`panels["a"] features` must have shape (N, D), got (6,).'),
         ({"a": (GOOD[0] / 0, GOOD[1])}, {}, ValueError, '`panels["a"] features` must be finite, got NaN or infinity.'),
         ({"a": (GOOD[0], GOOD[1] / 2)}, {}, TypeError, '`panels["a"] labels` must be integers, got torch.float32.'),
+        (GOOD, {}, TypeError, "`panels` must be a mapping from titles, got tuple. Give the features a title"),
+        (
+            {"a": GOOD[0]},
+            {},
+            TypeError,
+            '`panels["a"]` must be features and labels, such as evaluation.Features, got ',
+        ),
         ({"a": (GOOD[1], GOOD[1])}, {}, TypeError, '`panels["a"] features` must be floating point, got torch.int64.'),
     ],
 )

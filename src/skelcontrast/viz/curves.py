@@ -61,6 +61,7 @@ def plot_curves(
 
     Raises:
         ImportError: If Matplotlib is not installed.
+        TypeError: If a record is no mapping.
         ValueError: If a record lacks `step`, or no record has any of the values.
 
     Example:
@@ -119,6 +120,7 @@ def plot_runs(
 
     Raises:
         ImportError: If Matplotlib is not installed.
+        TypeError: If a record is no mapping.
         ValueError: If a record lacks `step`, or the seeds of a run have no step with the value in common.
 
     Example:
@@ -160,6 +162,7 @@ def _curves(owner: str, argument: str, log: Log, names: Sequence[str], step: str
     """Return (step, value) pairs of each named value, without those that are missing, None or NaN."""
     found: dict[str, Curve] = {}
     for index, record in enumerate(log):
+        _check_record(owner, f"{argument}[{index}]", record)
         at = record.get(step)
         if at is None:
             _check.fail(owner, f"{argument}[{index}]", f"hold `{step}`", f"only {', '.join(record) or 'nothing'}")
@@ -168,6 +171,13 @@ def _curves(owner: str, argument: str, log: Log, names: Sequence[str], step: str
             if value is not None and not math.isnan(value):
                 found.setdefault(name, []).append((float(at), factor * value))
     return {name: found[name] for name in names if name in found}
+
+
+def _check_record(owner: str, name: str, record: object) -> None:
+    """Check that a record is one, and not a line of a file, or a name out of a log that should stand in a list."""
+    if not isinstance(record, Mapping):
+        hint = "A log is `[json.loads(line) for line in open(path)]`, and `plot_runs` takes a list of logs."
+        _check.fail(owner, name, "be a mapping from names to values", type(record).__name__, hint=hint, kind=TypeError)
 
 
 def _percent(levels: Mapping[str, float] | None) -> dict[str, float]:

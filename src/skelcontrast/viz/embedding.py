@@ -47,7 +47,7 @@ def plot_embedding(
 
     Raises:
         ImportError: If Matplotlib or scikit-learn is not installed.
-        TypeError: If features are not floating point tensors, or labels not integers.
+        TypeError: If `panels` is no mapping to pairs, features are not floating point tensors, or labels not integers.
         ValueError: If shapes do not match, features are not finite, a class has no name, or there is no panel.
 
     References:
@@ -62,10 +62,7 @@ def plot_embedding(
     owner = "plot_embedding"
     _check.interval(owner, "perplexity", perplexity, 0, open_low=True)
     _check.integer(owner, "seed", seed, 0)
-    if not panels:
-        _check.fail(owner, "panels", "hold at least one panel", "none")
-    for name, panel in panels.items():
-        _check_panel(owner, f'panels["{name}"]', *panel)
+    _check_panels(owner, panels)
     classes = sorted({int(label) for _, labels in panels.values() for label in labels.tolist()})
     if class_names is not None and not 0 <= classes[0] <= classes[-1] < len(class_names):
         got = f"{len(class_names)} for classes {classes[0]} to {classes[-1]}"
@@ -88,6 +85,20 @@ def plot_embedding(
         labelcolor=_style.INK, handletextpad=0.2, columnspacing=0.8,
     )  # fmt: skip
     return figure
+
+
+def _check_panels(owner: str, panels: object) -> None:
+    """Check that there are panels, each of features and classes."""
+    if not isinstance(panels, Mapping):
+        hint = 'Give the features a title: {"After": features}.'
+        _check.fail(owner, "panels", "be a mapping from titles", type(panels).__name__, hint=hint, kind=TypeError)
+    if not panels:
+        _check.fail(owner, "panels", "hold at least one panel", "none")
+    for name, panel in panels.items():
+        if not isinstance(panel, tuple | list) or len(panel) != 2:
+            must = "be features and labels, such as evaluation.Features"
+            _check.fail(owner, f'panels["{name}"]', must, type(panel).__name__, kind=TypeError)
+        _check_panel(owner, f'panels["{name}"]', *panel)
 
 
 def _check_panel(owner: str, name: str, features: Tensor, labels: Tensor) -> None:
