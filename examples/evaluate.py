@@ -77,6 +77,8 @@ def load_run(folder: Path, *, name: str | None = "last.pt", **changed: Any) -> l
     Keyword arguments replace settings of the run, such as where its data lies.
     """
     args = read_settings(folder)
+    if changed.get("data") is not None and changed.get("dataset", args.dataset) == "synthetic":
+        stop(f"{folder} was trained on synthetic clips: say with --dataset what --data holds.")
     if changed.get("dataset", args.dataset) != args.dataset:
         vars(args).update(data=None, protocol=None)  # the run's belong to another kind of data
     vars(args).update(changed)

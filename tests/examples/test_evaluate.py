@@ -154,7 +154,7 @@ def test_a_run_is_evaluated_on_another_device_and_data_set(
     assert script.main([folder, "--device", "cpu", "--protocol", "knn"])
     (other,) = script.load_run(tmp_path / "run", dataset="utd-mhad", data=tmp_path, device="cpu")
     assert (other.args.protocol, other.args.origin) == ("xsub", "hip centre")
-    with pytest.raises(SystemExit, match="--dataset synthetic reads no --data"):
+    with pytest.raises(SystemExit, match="was trained on synthetic clips: say with --dataset what --data holds"):
         script.main([folder, "--data", str(tmp_path)])
     with pytest.raises(SystemExit, match="--dataset utd-mhad needs --data FOLDER"):
         script.main([folder, "--dataset", "utd-mhad"])
