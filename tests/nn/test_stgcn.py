@@ -225,7 +225,7 @@ def test_gradient_of_the_features_in_the_input() -> None:
         ({"in_channels": 0}, ValueError, "STGCN: `in_channels` must be at least 1, got 0."),
         ({"bodies": "first"}, ValueError, "STGCN: `bodies` must be one of 'present', 'all', got 'first'."),
         ({"channels": (), "strides": ()}, ValueError, "STGCN: `channels` must name at least one block, got an empty"),
-        ({"channels": (4, 8)}, ValueError, "STGCN: `strides` must have one entry per block (2), got 4."),
+        ({"channels": (4, 8)}, ValueError, "STGCN: `strides` must have one entry per block (2), got 4. Give both"),
         ({"channels": (4, 4, 6, 0)}, ValueError, "GraphConv: `out_channels` must be at least 1, got 0."),
         ({"strides": (1, 1, 1, 0)}, ValueError, "STGCNBlock: `stride` must be at least 1, got 0."),
         ({"dropout": 1.0}, ValueError, "STGCN: `dropout` must lie in [0, 1), got 1."),

@@ -181,7 +181,8 @@ class STGCN(nn.Module):
         if not channels:
             _check.fail("STGCN", "channels", "name at least one block", "an empty sequence")
         if len(channels) != len(strides):
-            _check.fail("STGCN", "strides", f"have one entry per block ({len(channels)})", len(strides))
+            hint = "Give both `channels` and `strides`; the defaults are those of ten blocks."
+            _check.fail("STGCN", "strides", f"have one entry per block ({len(channels)})", len(strides), hint=hint)
         graph = adjacency(layout, strategy=strategy, max_hop=max_hop)
         self.layout = layout
         self.in_channels = in_channels
