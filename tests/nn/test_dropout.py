@@ -69,3 +69,36 @@ def test_is_torchs_dropout_in_all_else() -> None:
     assert isinstance(layer, nn.Dropout)
     assert repr(layer) == "Dropout(p=0.25, inplace=True)"
     assert not layer.state_dict()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vmap_draws_a_mask_for_each_or_the_same(dtype: torch.dtype) -> None:
+    x = torch.ones(2, 8, 8, dtype=dtype)
+    layer = Dropout(0.5)
+    first, second = torch.func.vmap(lambda one: layer(one * 1), randomness="different")(x)
+    assert not torch.equal(first, second)
+    first, second = torch.func.vmap(lambda one: layer(one * 1), randomness="same")(x)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_draws_where_the_features_are(dtype: torch.dtype) -> None:
+    x = torch.ones(64, dtype=dtype)
+    with torch.device("meta"):
+        out = Dropout(0.5)(x)
+    assert set(out.tolist()) == {0.0, 2.0}
+
+
+def test_keeps_the_mean_where_the_nearest_part_is_not_p() -> None:
+    out = Dropout(1 - 2e-5)(torch.ones(2**22))  # which is taken as 65535 of 65536 parts
+    assert set(out.tolist()) == {0.0, 65536.0}
+
+
+def test_drops_all_at_one() -> None:
+    assert not Dropout(1.0)(torch.ones(5)).any()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace")
+def test_a_trace_takes_other_batches() -> None:
+    traced = torch.jit.trace(lambda x: Dropout(0.5)(x * 1), (torch.ones(3, 4),), check_trace=False)
+    assert traced(torch.ones(50, 4)).shape == (50, 4)

@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from skelcontrast.nn._recorded import is_recorded
+
 
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout`, in place, with a faster draw on a CPU.
 
     There torch draws a Bernoulli number per element, some 12 ns each: an eighth of the whole encoder's time. Here an
     element takes 16 of the 64 bits of a random integer, and is kept unless they are below a threshold: p is taken to
-    the nearest of 65536 parts, as by the kernels for CUDA. Masks are not those that torch draws from the same seed.
-    Torch's compiler is left to draw in its own way.
+    the nearest of 65536 parts, never of all, as by the kernels for CUDA. Masks are not those that torch draws from the
+    same seed. Where torch compiles, traces or transforms functions, it is left to draw in its own way.
     """
 
     def __init__(self, p: float) -> None:
@@ -18,18 +20,18 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Set elements of `x` to zero with probability p in training mode, and scale the others by 1 / (1 - p)."""
-        if not self.training or self.p == 0 or x.device.type != "cpu" or torch.compiler.is_compiling():
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
             return super().forward(x)
-        return x.mul_(_mask(x, self.p))
+        if is_recorded() or torch._C._are_functorch_transforms_active():  # `vmap` may have a mask for each of a batch
+            return super().forward(x)
+        return x.mul_(_mask(x, min(65535, round(65536 * self.p))))
 
 
-def _mask(x: Tensor, p: float) -> Tensor:
-    """Draw factors for `x`, laid out like a copy of it: 0 with probability p, else 1 / (1 - p)."""
-    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = draws[: x.numel()].ge_(min(65535, round(65536 * p)) - 32768)  # ones and zeros, still in 16 bits
-    if x.element_size() == 2:  # multiplied as the bits that they are, because conversion takes longer than the draw
-        factor = torch.tensor(1 / (1 - p), dtype=x.dtype).view(torch.int16)
-        mask = kept.mul_(factor).view(x.dtype)
-    else:
-        mask = kept.to(x.dtype).mul_(1 / (1 - p))
+def _mask(x: Tensor, drop: int) -> Tensor:
+    """Draw factors for `x`, laid out like a copy of it: 0 for `drop` of 65536, else what keeps the mean."""
+    draws = x.new_empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    kept = draws[: x.numel()].ge_(drop - 32768)  # ones and zeros, still in 16 bits
+    scale = torch.tensor(65536 / (65536 - drop), dtype=x.dtype, device=x.device)
+    narrow = x.element_size() == 2  # multiplied as the bits that they are: conversion takes longer than the draw
+    mask = kept.mul_(scale.view(torch.int16)).view(x.dtype) if narrow else kept.to(x.dtype).mul_(scale)
     return mask.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
