@@ -24,6 +24,14 @@ def test_is_the_mean_rounded_once(
     torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_without_channels_or_frames(dtype: torch.dtype) -> None:
+    assert average(torch.ones(2, 0, 3, 4, dtype=dtype)).shape == (2, 0)
+    none = average(torch.ones(2, 3, 0, 4, dtype=dtype))
+    assert none.shape == (2, 3)
+    assert none.isnan().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradient_is_channels_last(dtype: torch.dtype) -> None:
     x = torch.randn(2, 8, 5, 3).to(dtype).requires_grad_()
