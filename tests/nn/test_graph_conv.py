@@ -144,6 +144,19 @@ def test_an_empty_batch_stays_empty(form: Form) -> None:
     assert all(not gradient.any() for gradient in torch.autograd.grad(out.sum(), (x, weight, bias, graph)))
 
 
+@pytest.mark.parametrize("form", [PROJECT, AGGREGATE, DENSE])
+@pytest.mark.parametrize("mapped", range(4))
+def test_plain_forms_are_mapped_over_each_argument_alone(form: Form, mapped: int) -> None:
+    arguments = [value.detach() for value in draw(Case(2, 3, 4, 7, 5, 2))]
+    several = torch.stack([arguments[mapped], 2 * arguments[mapped]])
+
+    def convolve(one: Tensor) -> Tensor:
+        x, weight, bias, graph = (one if i == mapped else argument for i, argument in enumerate(arguments))
+        return graph_conv(x, weight, bias, graph, **form)
+
+    torch.testing.assert_close(torch.func.vmap(convolve)(several), torch.stack([convolve(one) for one in several]))
+
+
 def test_blocked_is_differentiable_once() -> None:
     x, weight, bias, graph = draw(Case(1, 2, 3, 2, 4, 2))
     out = graph_conv(x, weight, bias, graph, implementation="blocked")

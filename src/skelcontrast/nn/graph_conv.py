@@ -137,7 +137,7 @@ def _aggregate_first(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: 
     gathered = _over_graph(rearrange(adjacency, "p v w -> (w p) v"), _joint_rows(x))
     gathered = rearrange(gathered, "nt (w p) c -> nt w (p c)", p=weight.shape[0])
     out = gathered @ rearrange(weight, "p o c -> (p c) o")
-    return out if bias is None else out.add_(shift_of(bias, adjacency).to(out.dtype))
+    return out if bias is None else out + shift_of(bias, adjacency).to(out.dtype)
 
 
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
