@@ -275,6 +275,17 @@ def test_input_is_left_alone_and_nothing_is_drawn_or_stored() -> None:
     assert not drop.state_dict()
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("options", [{"keep_margin": 0.66}, {"drop_share": 0.3}])
+@pytest.mark.parametrize("temporal", ["frame", "element"])
+def test_a_trace_takes_other_batches(options: dict[str, Any], temporal: Literal["frame", "element"]) -> None:
+    drop = EADM(temporal=temporal, **options)
+    traced = torch.jit.trace(drop, (features(3, 256, 13, 25, dtype=torch.float32),), check_trace=False)
+    for samples in (1, 10):  # of which a CPU takes more than one at once, but not 10
+        x = features(samples, 256, 13, 25, dtype=torch.float32)
+        torch.testing.assert_close(traced(x), drop(x))
+
+
 def test_empty_batch() -> None:
     for name in ("paper", "official"):
         assert EADM.preset(name)(torch.zeros(0, 4, 5, 6)).shape == (0, 4, 5, 6)

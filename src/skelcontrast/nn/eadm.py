@@ -10,6 +10,7 @@ from skelcontrast import _check
 from skelcontrast.nn._batch_norm import has_kernels
 from skelcontrast.nn._eadm_operator import drop_by_margin
 from skelcontrast.nn._memory_format import is_channels_last
+from skelcontrast.nn._recorded import is_recorded
 
 TemporalMask: TypeAlias = Literal["frame", "element"]
 DropRescale: TypeAlias = Literal["sample", "batch"]
@@ -267,8 +268,8 @@ class EADM(nn.Module):
 
 
 def _in_cache(x: Tensor) -> tuple[Tensor, ...]:
-    """Split a feature map into parts that the cache holds; not where torch compiles, which does that by itself."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    """Split a feature map into parts that the cache holds; not where torch compiles or traces for any batch."""
+    if x.device.type != "cpu" or is_recorded():
         return (x,)
     parts: tuple[Tensor, ...] = x.split(max(1, _AT_ONCE // max(1, x[:1].numel())))
     return parts
