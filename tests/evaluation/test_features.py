@@ -124,6 +124,14 @@ def test_streams_with_the_layout_given_or_known(x: Tensor, stream: Any) -> None:
     assert torch.equal(known.features, expected)
 
 
+def test_a_forward_may_be_the_objects_own(x: Tensor) -> None:  # as of what torch.compile returns
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    expected = extract_features(nn.Flatten(), x, labels=labels).features
+    wrapped = nn.Module()
+    wrapped.forward = nn.Flatten().forward
+    assert torch.equal(extract_features(wrapped, x, labels=labels).features, expected)
+
+
 def test_labels_of_a_data_set_and_others_in_their_place(x: Tensor) -> None:
     source = Source(x, torch.tensor([1, 1, 0, 0, 2]), None)
     assert isinstance(source, SkeletonSource)

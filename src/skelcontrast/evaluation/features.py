@@ -136,7 +136,8 @@ def extract_features(
 
 def check_encoder(owner: str, encoder: object) -> None:
     """Check that an encoder can be called, which `MoCo` and the methods cannot."""
-    if not isinstance(encoder, nn.Module) or type(encoder).forward is nn.Module.forward:
+    # That of the object: a compiled or scripted module has its own, and not of its class.
+    if not isinstance(encoder, nn.Module) or getattr(encoder.forward, "__func__", None) is nn.Module.forward:
         must = "be a module with a forward from (N, C, T, V, M) to (N, D)"
         hint = "Of AimCLR pass `model.encoder`, of MoCo `net.query_encoder`."
         _check.fail(owner, "encoder", must, type(encoder).__name__, hint=hint, kind=TypeError)
