@@ -1,5 +1,7 @@
 """The mean over frames and joints, in 16 bits on a CPU too, against torch's own."""
 
+import io
+
 import pytest
 import torch
 from torch import Tensor
@@ -61,3 +63,11 @@ def test_forward_derivative() -> None:
     with forward_ad.dual_level():
         found = forward_ad.unpack_dual(average(forward_ad.make_dual(torch.zeros_like(tangent), tangent))).tangent
     torch.testing.assert_close(found, tangent.mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own calls
+def test_a_trace_can_be_kept() -> None:
+    x, file = torch.randn(5, 3, 4, 2).bfloat16(), io.BytesIO()
+    torch.jit.save(torch.jit.trace(average, (x[:2],)), file)
+    file.seek(0)
+    torch.testing.assert_close(torch.jit.load(file)(x), average(x))

@@ -102,7 +102,7 @@ def extract_features(
     _check.integer(owner, "batch_size", batch_size, 1)
     read, classes, layout = _unpack(owner, data, labels, layout)
     check_stream(owner, stream, layout, source="data")
-    check_encoder(owner, encoder)
+    _check_encoder(owner, encoder)
     where = _device(owner, encoder, device)
 
     def run(rows: Tensor, *, shown: bool = False) -> Tensor:
@@ -134,7 +134,7 @@ def extract_features(
     return Features(features, classes)
 
 
-def check_encoder(owner: str, encoder: object) -> None:
+def _check_encoder(owner: str, encoder: object) -> None:
     """Check that an encoder can be called, which `MoCo` and the methods cannot."""
     # That of the object: a compiled or scripted module has its own, and not of its class.
     if not isinstance(encoder, nn.Module) or getattr(encoder.forward, "__func__", None) is nn.Module.forward:

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skelcontrast.nn._recorded import is_recorded
 from skelcontrast.nn._twin import Context
 
 
 def average(x: Tensor) -> Tensor:
     """Return the mean of features (N, C, T, V) over frames and joints, (N, C); its gradient is channels-last."""
-    if x.device.type == "cpu" and x.element_size() == 2 and x.numel() and not torch.compiler.is_compiling():
+    if x.device.type == "cpu" and x.element_size() == 2 and not is_recorded() and x.numel():
         mean: Tensor = _Average.apply(x)  # type: ignore[no-untyped-call]  # torch's
         return mean
     return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)

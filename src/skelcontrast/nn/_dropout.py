@@ -9,10 +9,10 @@ from skelcontrast.nn._recorded import is_recorded
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout`, in place, with a faster draw on a CPU.
 
-    There torch draws a Bernoulli number per element, some 12 ns each: an eighth of the whole encoder's time. Here an
-    element takes 16 of the 64 bits of a random integer, and is kept unless they are below a threshold: p is taken to
-    the nearest of 65536 parts, never of all, as by the kernels for CUDA. Masks are not those that torch draws from the
-    same seed. Where torch compiles, traces or transforms functions, it is left to draw in its own way.
+    There torch draws a Bernoulli number per element, which takes longer than many a layer. Here an element takes 16 of
+    the 64 bits of a random integer, and is kept unless they are below a threshold: p is taken to the nearest of 65536
+    parts, never of all, as by the kernels for CUDA. Masks are not those that torch draws from the same seed. Where
+    torch compiles, traces or transforms functions, it is left to draw in its own way.
     """
 
     def __init__(self, p: float) -> None:

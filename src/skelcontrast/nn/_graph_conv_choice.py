@@ -26,7 +26,7 @@ precision, and in 16 bits, where that is the largest layer that was measured."""
 
 DENSE_ENTRIES_PER_FRAME = 600
 """V * V * C_in * C_out / (N * T) up to which the dense map is taken in bfloat16 on a CPU that multiplies tiles. On an
-Intel Xeon's core it was the fastest up to 300 to 1000, by layer."""
+Intel Xeon's core it was the fastest up to 300 to 1000, by layer (`benchmarks.graph_conv --bf16`, several batches)."""
 
 _TRITON_PARTITIONS, _TRITON_JOINTS = 4, 32  # a larger graph finds no room on the chip
 

@@ -185,16 +185,17 @@ class EADM(nn.Module):
             2
         """
         _check.shape("EADM", "x", _check.tensor("EADM", "x", x), "N C T V")
-        if self._is_for_kernels(x):
-            spatial, temporal, _ = self._by_kernels(x)
-            return DropMasks(spatial, temporal)
+        decided = self._by_kernels(x)
+        if decided is not None:
+            return DropMasks(*decided[:2])
         return DropMasks(*(one.settled() != 0 for one in self._choose(x)))
 
     @torch.no_grad()
     def _factor(self, x: Tensor) -> Tensor:
         """Return what a feature map is multiplied with: 0, or the scale of what is left."""
-        if self._is_for_kernels(x):
-            return self._by_kernels(x)[2]
+        decided = self._by_kernels(x)
+        if decided is not None:
+            return decided[2]
         spatial, temporal = self._choose(x)
         joints = (spatial.settled() * (spatial.scale * temporal.scale)).to(x.dtype)
         return torch.addcmul(temporal.drops_all.to(x.dtype) * joints, temporal.mask.to(x.dtype), joints)
@@ -231,18 +232,12 @@ class EADM(nn.Module):
         return _Choice(mask, drops_all, size / (count + size * drops_all))
 
     @torch.no_grad()
-    def _by_kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return both masks, and what a feature map is multiplied with."""
-        margin = 1.0 if self.keep_margin is None else self.keep_margin
+    def _by_kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return both masks and what a feature map is multiplied with, where kernels decide, which takes a margin."""
+        if self.keep_margin is None or not _is_for_kernels(x):
+            return None
         element, batch = self.temporal == "element", self.rescale == "batch"
-        return drop_by_margin(x, margin, self.lambda_, self.correction, element=element, batch=batch)
-
-    def _is_for_kernels(self, x: Tensor) -> bool:
-        """Tell whether kernels may decide by a margin: of a multiple of 8 channels and a map that a tile holds."""
-        if self.keep_margin is None or not has_kernels(x) or not x.numel():
-            return False
-        _, channels, frames, joints = x.shape
-        return channels % 8 == 0 and frames * joints <= 4096 and is_channels_last(x)
+        return drop_by_margin(x, self.keep_margin, self.lambda_, self.correction, element=element, batch=batch)
 
     def _least(self, attention: Tensor) -> Tensor:
         """Turn attention into 1 for what is attended to least in each sample and stays, and 0 for the rest.
@@ -265,6 +260,14 @@ class EADM(nn.Module):
         what = f"drop_share={self.drop_share}" if self.drop_share is not None else f"keep_margin={self.keep_margin}"
         how = f"temporal={self.temporal!r}, rescale={self.rescale!r}, correction={self.correction}"
         return f"{what}, {how}, when={self.when!r}"
+
+
+def _is_for_kernels(x: Tensor) -> bool:
+    """Tell whether kernels may take a feature map: of a multiple of 8 channels, and one that a tile holds."""
+    if not has_kernels(x) or not x.numel():
+        return False
+    _, channels, frames, joints = x.shape
+    return channels % 8 == 0 and frames * joints <= 4096 and is_channels_last(x)
 
 
 def _in_cache(x: Tensor) -> tuple[Tensor, ...]:
