@@ -1,5 +1,6 @@
 """Kernels run on the device where there is one, in Triton's interpreter where there is none (`tests/conftest.py`)."""
 
+import importlib.util
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,15 @@ def _poisoned_memory() -> Iterator[None]:
 def on_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the interpreter take what a GPU would."""
     monkeypatch.setattr(_batch_norm, "_is_on_gpu", lambda _: True)
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    """Let the interpreter raise where a GPU would go wrong, or might."""
+    if torch.cuda.is_available() or importlib.util.find_spec("triton") is None:
+        yield
+        return
+    from tests.kernels.watched import watched
+
+    with watched():
+        yield
