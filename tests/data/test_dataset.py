@@ -1,5 +1,6 @@
 """The dataset: what it holds, what it reads, how it is cut, and what it refuses."""
 
+import copy
 import pickle
 import re
 from pathlib import Path
@@ -125,6 +126,23 @@ def test_a_slice_of_a_mapped_file_and_other_orders_survive_a_pickle(mapped: Any,
     turned = clips(np.load(tmp_path / "f.npy", mmap_mode="r"))
     assert torch.equal(pickle.loads(pickle.dumps(turned)).tensor(), as_tensor())
     assert torch.equal(pickle.loads(pickle.dumps(clips())).tensor(), as_tensor())
+
+
+def test_what_was_written_to_a_copy_on_write_array_is_in_parts_and_pickles(mapped: Any, tmp_path: Path) -> None:
+    data = np.load(tmp_path / "x.npy", mmap_mode="c")
+    data *= 3
+    dataset = clips(data)
+    for same in (dataset.subset(range(N)), pickle.loads(pickle.dumps(dataset)), copy.deepcopy(dataset)):
+        assert torch.equal(same.tensor(), 3 * as_tensor())
+
+
+def test_a_subset_shares_the_mapped_file_whatever_lies_there_by_then(mapped: Any, tmp_path: Path) -> None:
+    dataset = clips(mapped)
+    np.save(tmp_path / "other.npy", numbers() + 1)
+    (tmp_path / "other.npy").replace(tmp_path / "x.npy")
+    part = dataset.subset([1, 4])
+    assert np.shares_memory(part._data, mapped)
+    assert torch.equal(part.to("cpu").tensor(), as_tensor()[[1, 4]])
 
 
 def test_subset_takes_everything_along() -> None:

@@ -23,8 +23,9 @@ class MappedFile:
 
 def pickled(data: Array | Tensor) -> Array | Tensor | MappedFile:
     """Return `data`, or where it lies if it is a whole memory-mapped file."""
-    # A view of a mapped file keeps the offset of the file's start, so only the file's own array can be mapped again.
-    base: object = data.base if isinstance(data, np.memmap) else None
+    # A view of a mapped file keeps the offset of the file's start, so only the file's own array can be mapped again;
+    # and what was written to a copy-on-write array is not in the file.
+    base: object = data.base if isinstance(data, np.memmap) and data.mode != "c" else None
     if isinstance(data, np.memmap) and isinstance(base, mmap.mmap) and data.filename is not None:
         fortran = data.flags.f_contiguous and not data.flags.c_contiguous
         return MappedFile(str(data.filename), data.dtype, data.offset, data.shape, fortran)

@@ -295,6 +295,12 @@ class SkeletonDataset(Dataset[SkeletonSample]):
                 counts.append(f"{len(set(values.tolist()))} {field}")
         return f"{type(self).__name__}({', '.join(counts)})"
 
+    def __copy__(self) -> Self:
+        # That of `copy` goes by the state below, and would map the file anew: who knows what lies there by then.
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
         # Pickling a memory-mapped file would write all of it; worker processes are sent where it lies instead.
         return {**self.__dict__, "_data": pickled(self._data)}
