@@ -30,6 +30,12 @@ def test_clusters_stay_clusters_and_a_seed_repeats_them() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("row", [torch.zeros(5), torch.ones(5), torch.rand(5)])
+def test_features_of_a_collapsed_encoder_are_one_point(row: Tensor) -> None:
+    places = _t_sne(row * torch.rand(20, 1).double(), 30.0, 0)
+    assert np.unique(places, axis=0).tolist() == [[0.5, 0.5]]
+
+
 def test_panels_legend_and_picture(tmp_path: Path) -> None:
     features, labels = clusters(3, 5)
     panels = {"before": (torch.rand(15, 16), labels), "after": (features, labels)}

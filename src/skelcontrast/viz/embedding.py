@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 MOST_ROWS = 20  # of the legend, which is then as high as the figure
+SAME = 1e-9  # largest difference between vectors of length one that are taken for the same
 
 
 def plot_embedding(
@@ -31,7 +32,8 @@ def plot_embedding(
 
     Features are brought to length one first, as kNN and the contrastive losses compare directions. Every panel is a
     map of its own, started from the principal components: places and distances between clusters mean little, which
-    points are neighbours means something.
+    points are neighbours means something. Features that all point the same way, as those of a collapsed encoder do, are
+    one point.
 
     Args:
         panels: By title, features (N, D) and classes (N,) from 0, such as `evaluation.Features`; N at least 3 and D at
@@ -121,6 +123,8 @@ def _t_sne(features: Tensor, perplexity: float, seed: int) -> npt.NDArray[np.flo
     from sklearn.manifold import TSNE
 
     directions = torch.nn.functional.normalize(features.detach().cpu().double(), dim=1).numpy()
+    if np.ptp(directions, axis=0).max() < SAME:  # without any variance scikit-learn's start is NaN, and it crashes
+        return np.full((len(directions), 2), 0.5)
     perplexity = min(perplexity, (len(directions) - 1) / 3)
     mapping = TSNE(n_components=2, init="pca", perplexity=perplexity, learning_rate="auto", random_state=seed)
     places = np.asarray(mapping.fit_transform(directions), dtype=np.float64)
