@@ -79,6 +79,8 @@ def test_all_at_once_are_the_single_ones() -> None:
     labels, samples, stored = torch.arange(20) % 3, torch.tensor([4, 7, 11, 0]), torch.tensor([7, -1, 0, 19, 4, 4])
     query, key, mined = draw(4, 5), draw(4, 5, 1), torch.tensor([[0, 1], [3, 3], [5, 2], [2, 4]])
     found = contrastive_health(query.requires_grad_(), key, mined, samples=samples, bank_samples=stored, labels=labels)
+    small = {"samples": samples.byte(), "bank_samples": stored.short(), "labels": labels.byte()}
+    assert contrastive_health(query, key, mined.byte(), **small) == found
     assert found == {
         "alignment": alignment(query, key),
         "uniformity": uniformity(query),

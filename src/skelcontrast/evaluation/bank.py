@@ -68,6 +68,7 @@ def neighbor_precision(neighbors: Tensor, labels: Tensor, bank_labels: Tensor) -
     check_integers(owner, "neighbors", neighbors, "N P")
     check_labels(owner, "labels", labels, rows=len(neighbors), why="to match `neighbors`")
     check_integers(owner, "bank_labels", bank_labels)
+    neighbors = neighbors.long()  # small integers are no indices, and those of a byte are a mask
     low, high = int(neighbors.min()), int(neighbors.max())
     if low < 0 or high >= len(bank_labels):
         must = f"lie in [0, {len(bank_labels) - 1}], the rows of `bank_labels`"

@@ -189,7 +189,7 @@ def contrastive_health(
             got = f"positions from {int(rows.min())} to {int(rows.max())}"
             _check.fail(owner, name, f"lie in [{low}, {len(labels) - 1}], the positions in `labels`", got)
     _check.shape(owner, "samples", samples, "N", N=len(query), why="to match `query`")
-    samples, stored = samples.to(labels.device), bank_samples.to(labels.device)
+    samples, stored = samples.to(labels.device).long(), bank_samples.to(labels.device).long()
     bank_labels = torch.where(stored >= 0, labels[stored], -1)
     return {
         "alignment": alignment(query, key),
