@@ -5,19 +5,22 @@ import json
 import os
 import pickle
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.reference.ntu_files import make_ntu_folder
 from tests.reference.preparation import contents, interrupt, run
-from tests.reference.raw_files import make_nw_ucla_folder, make_pku_folder
+from tests.reference.raw_files import make_annotations, make_nw_ucla_folder, make_pku_folder
 
 from skelcontrast.data import BrokenFilesError, PreparationReport, RawSample, prepare
 from skelcontrast.data.preparation import _task as task
 from skelcontrast.data.preparation._journal import Journal
+from skelcontrast.skeleton import KINECT_V1_20, UTD_MHAD_20, SkeletonLayout
 
 
 @pytest.fixture
@@ -98,6 +101,48 @@ def test_a_broken_sequence_of_a_pickle(tmp_path: Path) -> None:
     reasons = {one.name: one.reason for one in report.skipped}
     assert "NaN or infinity in frame 0" in reasons["a"]
     assert reasons["c"].endswith("must hold 3 coordinates in each sequence, got 2 in c.")
+
+
+def test_a_pickle_prepared_on_another_skeleton_is_another_preparation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_annotations(tmp_path / "poses.pkl", layout=KINECT_V1_20)
+    renamed = replace(KINECT_V1_20, bones=UTD_MHAD_20.bones)  # its name alone would not tell
+
+    def again(layout: SkeletonLayout) -> PreparationReport:
+        return prepare("pickle", path, tmp_path / "out", layout=layout, centre="hip centre", progress=False)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "seal", stop)
+        with pytest.raises(KeyboardInterrupt):
+            again(KINECT_V1_20)
+    with pytest.raises(ValueError, match=r"got `layout` = 'UTD_MHAD_20 \w{8}', and 'KINECT_V1_20 \w{8}' in "):
+        again(UTD_MHAD_20)
+    assert again(KINECT_V1_20) == again(KINECT_V1_20)
+    for other in (UTD_MHAD_20, renamed):
+        with pytest.raises(ValueError, match="It was prepared with other settings"):
+            again(other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text")
+def test_the_report_names_files_whose_names_are_no_text(spoilt: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    raw = tmp_path / os.fsdecode(b"caf\xe9")
+    (raw / os.fsdecode(b"caf\xe9")).mkdir(parents=True)
+    spoilt[0].rename(raw / os.fsdecode(b"caf\xe9") / "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n")
+    report = run(raw, tmp_path / "out", skip_bad=True)
+    assert PreparationReport.read(tmp_path / "out" / "report.json") == report
+    assert {os.fsencode(Path(one.file).parent) for one in report.skipped} == {b"caf\xe9/Gr\xc3\xbcn"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a link")
+def test_a_link_to_nothing_is_refused_before_the_work(ntu_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=re.escape(f"prepare: `out` must not exist, got {tmp_path / 'out'}.")):
+        run(ntu_folder, tmp_path / "out")
+    assert not (tmp_path / "out.unfinished").exists()
 
 
 def test_what_one_file_holds_stays_together() -> None:

@@ -73,7 +73,7 @@ class Task:
         """Do what is left to do, and give the folder its name."""
         unfinished = out.with_name(f"{out.name}{UNFINISHED}")
         settings = self._all_settings()
-        if out.exists():
+        if out.exists() or out.is_symlink():  # also a link to nothing, which no folder could take the place of
             return self._found(out, unfinished, settings)
         with Journal(unfinished, settings) as journal:
             self._work(journal, workers=workers, shown=shown)

@@ -1,6 +1,8 @@
 """From a raw folder to a prepared one: every frame once, on which all protocols, streams and lengths are views."""
 
-from dataclasses import replace
+import json
+import zlib
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args
 
@@ -131,7 +133,7 @@ def prepare(
     task = Task(
         _without(source, frozenset() if missing is None else read_missing_skeletons(missing)),
         maker,
-        settings={**maker.settings(), "missing": missing is not None, "with_score": with_score},
+        settings={**maker.settings(), **_skeleton(source), "missing": missing is not None, "with_score": with_score},
         skip_bad=skip_bad,
     )
     return task.run(Path(out).absolute(), workers=1 if dataset == "pickle" else workers, shown=progress)
@@ -144,6 +146,13 @@ def _joint(source: RawDataset, centre: str | None, *, with_score: bool) -> str |
     if with_score:
         _check.fail(OWNER, "centre", "be None with scores, from which nothing can be subtracted", repr(centre))
     return centre
+
+
+def _skeleton(source: RawDataset) -> dict[str, str]:
+    """Return the skeleton of a pickle as a setting, by its name and what it is; all other data sets have one."""
+    if source.name != "pickle":
+        return {}
+    return {"layout": f"{source.layout.name} {zlib.crc32(json.dumps(asdict(source.layout)).encode()):08x}"}
 
 
 def _check_shoulders(maker: ClipMaker) -> None:

@@ -83,7 +83,9 @@ class PreparationReport:
         content = {"format": FORMAT, **asdict(self), "skipped": [one._asdict() for one in self.skipped]}
         for field in ("counts", "published"):
             content[field] = {name: count and count._asdict() for name, count in getattr(self, field).items()}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        # Paths may hold bytes that are no text, which JSON has escapes for: those of Python.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     @classmethod
     def read(cls, path: Path, *, owner: str = "PreparationReport.read") -> Self:
