@@ -316,6 +316,7 @@ def test_gradient_flows_to_the_input(transform: AnyTransform) -> None:
     ("x", "kind", "text"),
     [
         (torch.zeros(3, 12, 17, 2), ValueError, r": `x` must have shape \(N, C, T, \w+, M\), got \(3, 12, 17, 2\)"),
+        (torch.zeros(2, 3, 0, 17, 2), ValueError, r": `x` must have at least one frame, got \(2, 3, 0, 17, 2\)\."),
         (torch.zeros(2, 3, 12, 17, 2).long(), TypeError, r": `x` must be floating point, got torch\.int64\. Call `x"),
         ([[1.0]], TypeError, r": `x` must be a torch\.Tensor, got list\."),
     ],

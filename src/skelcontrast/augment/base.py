@@ -68,7 +68,10 @@ class Transform(ABC, Generic[Params]):
 
     def check(self, x: object) -> Tensor:
         """Return `x` if it is a batch that this transform can work on."""
-        return _check.skeletons(type(self).__name__, "x", x)
+        batch = _check.skeletons(type(self).__name__, "x", x)
+        if batch.shape[2] == 0:
+            _check.fail(type(self).__name__, "x", "have at least one frame", _check.show(batch.shape))
+        return batch
 
     def check_params(self, x: Tensor, params: Params) -> None:
         """Check that parameters are of the right kind, and as many as the samples of a batch."""

@@ -132,7 +132,7 @@ class SpatialFlip(AxisTransform[SpatialFlipParams]):
 
     def check(self, x: object) -> Tensor:
         """Check also the number of joints and that there is a coordinate `mirror_axis`."""
-        batch = check_joints("SpatialFlip", x, self.layout)
+        batch = check_joints("SpatialFlip", super().check(x), self.layout)
         if self.mirror_axis is not None and self.mirror_axis >= batch.shape[1]:
             must = f"have more than {self.mirror_axis} coordinates for `mirror_axis={self.mirror_axis}`"
             _check.fail("SpatialFlip", "x", must, _check.show(batch.shape))
