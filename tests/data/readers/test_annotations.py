@@ -137,6 +137,10 @@ FORM = "must hold a dict with the keys 'split' and 'annotations', or a list of a
         ([GOOD, 5], {}, "must hold a dict as annotation 1, got 5."),
         ([annotation(frame_dir=None)], {}, "must hold a name under 'frame_dir' in annotation 0, got None."),
         ([annotation("")], {}, "must hold a name under 'frame_dir' in annotation 0, got ''."),
+        *(
+            ([annotation(name)], {}, f"must hold one line of text under 'frame_dir' in annotation 0, got {name!r}.")
+            for name in ("v1\r", "v\n1", "v\0", "\udce9")
+        ),
         (TWICE, {}, "must name each sequence once in its annotations, got 'v0' twice."),
         ([annotation(label=-1)], {}, "must hold a class from 0 under 'label' in annotation 'v0', got -1."),
         ([annotation(label=np.int64(-7))], {}, "must hold a class from 0 under 'label' in annotation 'v0', got -7."),

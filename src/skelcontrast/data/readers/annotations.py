@@ -1,5 +1,6 @@
 """Reader for the annotation pickles of pyskl and mmaction2."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
 
 OWNER = "read_annotations"
+NO_LINE = re.compile("[\0\n\r\ud800-\udfff]")  # with these in a name, the table of a prepared folder is not read again
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,8 @@ class _File:
         name = annotation.get("frame_dir")
         if not isinstance(name, str) or not name:
             self.refuse(f"hold a name under 'frame_dir' in annotation {index}", brief(name))
+        if NO_LINE.search(name):
+            self.refuse(f"hold one line of text under 'frame_dir' in annotation {index}", brief(name))
         return name
 
     def label(self, annotation: dict[object, object], name: str) -> int:
