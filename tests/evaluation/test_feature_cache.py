@@ -1,5 +1,6 @@
 """The cache of features: found again by content, verified before use, whole or not there."""
 
+import os
 import re
 from pathlib import Path
 
@@ -144,6 +145,27 @@ def test_nothing_is_written_when_the_encoder_fails(x: Tensor, tmp_path: Path) ->
     with pytest.raises(ValueError, match="must return features"):
         extract_features(nn.Identity(), x, labels=torch.arange(30), cache=tmp_path)
     assert files(tmp_path) == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_known_before_the_encoder_runs(x: Tensor, tmp_path: Path) -> None:
+    encoder = Counted()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        extract_features(encoder, x, labels=torch.arange(30), cache=tmp_path / "file" / "cache")
+    assert encoder.count == 0
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_gives_what_it_has(x: Tensor, tmp_path: Path) -> None:
+    encoder, cache = Counted(), tmp_path / "cache"
+    made = extract_features(encoder, x, labels=torch.arange(30), cache=cache)
+    cache.chmod(0o555)
+    encoder.count = 0
+    assert torch.equal(extract_features(encoder, x, labels=torch.arange(30), cache=cache).features, made.features)
+    assert encoder.count == 4
+    with pytest.raises(PermissionError):
+        extract_features(encoder, x[1:], labels=torch.arange(29), cache=cache)
+    assert encoder.count == 4
 
 
 def test_any_dtype_of_state_can_be_hashed(x: Tensor, tmp_path: Path) -> None:

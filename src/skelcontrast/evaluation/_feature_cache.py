@@ -4,6 +4,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -53,9 +54,15 @@ def read_features(path: Path, rows: int) -> Tensor | None:
     return torch.from_numpy(features) if whole else None
 
 
+def open_folder(folder: Path) -> None:
+    """Make the folder, and a file in it for a moment: that it cannot be written to is known before the work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
+
+
 def write_features(path: Path, features: Tensor) -> None:
     """Store features, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: np.savez(file, features=features.numpy()))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skelcontrast import _check, _progress
-from skelcontrast.evaluation._feature_cache import content_key, read_features, write_features
+from skelcontrast.evaluation._feature_cache import content_key, open_folder, read_features, write_features
 from skelcontrast.evaluation._frozen import frozen
 from skelcontrast.skeleton import SkeletonLayout, Stream, to_stream
 
@@ -83,6 +83,7 @@ def extract_features(
         The features (N, D), float32, and the labels (N,), both on the CPU.
 
     Raises:
+        OSError: If `cache` cannot be written to, before the encoder runs; or the disk is full.
         TypeError: If `encoder` is no module with a forward or returns no tensor, or `data` is neither a data set nor a
             floating point tensor.
         ValueError: If shapes, labels, layout or device do not fit together.
@@ -129,6 +130,7 @@ def extract_features(
             if stored is not None and _agrees(stored, run):
                 features = stored
             else:
+                open_folder(folder)
                 features = run(everything, shown=progress)
                 write_features(path, features)
     return Features(features, classes)
