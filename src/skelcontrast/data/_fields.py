@@ -76,7 +76,7 @@ def number_of_classes(owner: str, labels: Tensor, class_names: tuple[str, ...] |
     if int(labels.min()) < 0:
         _check.fail(owner, "labels", "be at least 0", int(labels.min()))
     if given is not None:
-        _check.integer(owner, "num_classes", given, 1)
+        given = _check.integer(owner, "num_classes", given, 1)
     if class_names is not None and given is not None and given != len(class_names):
         _check.fail(owner, "num_classes", f"be the number of `class_names`, {len(class_names)}", given)
     count = len(class_names) if class_names is not None else largest + 1 if given is None else given

@@ -72,7 +72,7 @@ def choose_bodies(clip: SkeletonClip, *, count: int = 2, policy: BodyPolicy = "f
     """
     if not isinstance(clip, SkeletonClip):
         _check.fail("choose_bodies", "clip", "be a SkeletonClip", type(clip).__name__, kind=TypeError)
-    _check.integer("choose_bodies", "count", count, 1)
+    count = _check.integer("choose_bodies", "count", count, 1)
     _check.choice("choose_bodies", "policy", policy, get_args(BodyPolicy))
     C, T, V, _ = clip.positions.shape
     chosen = np.zeros((C, T, V, count), dtype=np.float32)

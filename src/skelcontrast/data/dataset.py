@@ -169,7 +169,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
             ValueError: If one is not a position in this dataset, or `batch_size` is below 1.
         """
         owner = f"{OWNER}.batches"
-        _check.integer(owner, "batch_size", batch_size, 1)
+        batch_size = _check.integer(owner, "batch_size", batch_size, 1)
         rows = to_device(self._source(self._positions(owner, order, name="order")), self.device)
         return (self._cut(part).float() for part in rows.split(batch_size))
 

@@ -131,7 +131,7 @@ def resample(x: Tensor, frames: int) -> Tensor:
         tensor([0., 1., 3., 4.])
     """
     _check.skeletons("resample", "x", x)
-    _check.integer("resample", "frames", frames, 1)
+    frames = _check.integer("resample", "frames", frames, 1)
     _, C, T, V, M = x.shape
     if T == 0:
         _check.fail("resample", "x", "have at least one frame", _check.show(x.shape))

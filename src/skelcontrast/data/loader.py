@@ -96,9 +96,9 @@ class SkeletonLoader:
     ) -> None:
         if not isinstance(dataset, SkeletonDataset):
             _check.fail(OWNER, "dataset", "be a SkeletonDataset", type(dataset).__name__, kind=TypeError)
-        _check.integer(OWNER, "batch_size", batch_size, 1)
-        _check.integer(OWNER, "seed", seed, 0)
-        _check.integer(OWNER, "num_workers", num_workers, 0)
+        batch_size = _check.integer(OWNER, "batch_size", batch_size, 1)
+        seed = _check.integer(OWNER, "seed", seed, 0)
+        num_workers = _check.integer(OWNER, "num_workers", num_workers, 0)
         self.rank, self.world_size = _share(rank, world_size)
         share = len(dataset) // self.world_size
         if share == 0:
@@ -143,7 +143,7 @@ class SkeletonLoader:
             TypeError: If `epoch` is not an integer.
             ValueError: If it is negative.
         """
-        _check.integer(f"{OWNER}.order", "epoch", epoch, 0)
+        epoch = _check.integer(f"{OWNER}.order", "epoch", epoch, 0)
         return self._order(epoch)[: len(self) * self.batch_size]
 
     def __len__(self) -> int:
@@ -222,7 +222,7 @@ def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if not (distributed.is_available() and distributed.is_initialized()):
             return 0, 1
         return distributed.get_rank(), distributed.get_world_size()
-    _check.integer(OWNER, "world_size", world_size, 1)
+    world_size = _check.integer(OWNER, "world_size", world_size, 1)
     return _check.integer(OWNER, "rank", rank, 0, world_size - 1), world_size
 
 

@@ -75,7 +75,7 @@ def from_clips(
         SkeletonDataset(2 sequences, C=2, T=30, V=17, M=2, 2 classes)
     """
     check_layout(OWNER, layout)
-    _check.integer(OWNER, "frames", frames, 1)
+    frames = _check.integer(OWNER, "frames", frames, 1)
     if len(clips) == 0:
         _check.fail(OWNER, "clips", "hold at least one recording", "none")
     _check.choice(OWNER, "missing", missing, get_args(Missing))

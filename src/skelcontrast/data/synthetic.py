@@ -88,10 +88,10 @@ class SyntheticActions(SkeletonDataset):
         seed: int = 0,
         centred: bool = True,
     ) -> None:
-        _check.integer(OWNER, "subjects", subjects, 1)
-        _check.integer(OWNER, "repetitions", repetitions, 1)
-        _check.integer(OWNER, "frames", frames, 1)
-        _check.integer(OWNER, "seed", seed, 0)
+        subjects = _check.integer(OWNER, "subjects", subjects, 1)
+        repetitions = _check.integer(OWNER, "repetitions", repetitions, 1)
+        frames = _check.integer(OWNER, "frames", frames, 1)
+        seed = _check.integer(OWNER, "seed", seed, 0)
         if len(camera_yaw_degrees) == 0:
             _check.fail(OWNER, "camera_yaw_degrees", "name at least one camera", "none")
         yaws = [_check.interval(OWNER, "camera_yaw_degrees", yaw, -180, 180) for yaw in camera_yaw_degrees]

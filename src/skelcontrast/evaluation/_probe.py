@@ -51,9 +51,10 @@ def checked_classes(owner: str, train: Features, test: Features, num_classes: in
     """Check both sets and return the number of classes."""
     check_sets(owner, train, test)
     sets = {"train.labels": train.labels, "test.labels": test.labels}
-    count = 1 + max(int(labels.max()) for labels in sets.values()) if num_classes is None else num_classes
-    if num_classes is not None:
-        _check.integer(owner, "num_classes", num_classes, 1)
+    if num_classes is None:
+        count = 1 + max(int(labels.max()) for labels in sets.values())
+    else:
+        count = _check.integer(owner, "num_classes", num_classes, 1)
     for name, labels in sets.items():
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= count:

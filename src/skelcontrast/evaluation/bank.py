@@ -36,7 +36,7 @@ def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
     """
     owner = "bank_contents"
     check_integers(owner, "seen", seen, empty=True)
-    _check.integer(owner, "size", size, 1)
+    size = _check.integer(owner, "size", size, 1)
     first_free = _check.integer(owner, "pointer", int(pointer), 0, size - 1)
     recent = seen[-size:]
     rows = (first_free - len(recent) + torch.arange(len(recent), device=seen.device)) % size

@@ -58,10 +58,10 @@ def k_means(
     owner = "k_means"
     check_features(owner, "features", features)
     hint = "There are no more features than that."
-    _check.integer(owner, "num_clusters", num_clusters, 1, len(features), hint=hint)
-    _check.integer(owner, "restarts", restarts, 1)
-    _check.integer(owner, "max_iterations", max_iterations, 1)
-    _check.integer(owner, "seed", seed, 0)
+    num_clusters = _check.integer(owner, "num_clusters", num_clusters, 1, len(features), hint=hint)
+    restarts = _check.integer(owner, "restarts", restarts, 1)
+    max_iterations = _check.integer(owner, "max_iterations", max_iterations, 1)
+    seed = _check.integer(owner, "seed", seed, 0)
     x = features.detach()
     x = x if x.dtype == torch.float64 else x.float()
     shift = x.mean(dim=0)  # distances are differences of squares: keep these small

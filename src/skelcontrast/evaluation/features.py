@@ -100,7 +100,7 @@ def extract_features(
         True
     """
     owner = "extract_features"
-    _check.integer(owner, "batch_size", batch_size, 1)
+    batch_size = _check.integer(owner, "batch_size", batch_size, 1)
     read, classes, layout = _unpack(owner, data, labels, layout)
     check_stream(owner, stream, layout, source="data")
     _check_encoder(owner, encoder)
@@ -204,9 +204,8 @@ def neighbor_numbers(owner: str, k: int | Sequence[int], rows: int, *, rows_are:
     numbers = tuple(k) if isinstance(k, Sequence) else (k,)
     if not numbers:
         _check.fail(owner, "k", "name at least one number of neighbours", "none")
-    for number in numbers:
-        _check.integer(owner, "k", number, 1, rows, hint=f"There are no more {rows_are} than that.")
-    return numbers
+    hint = f"There are no more {rows_are} than that."
+    return tuple(_check.integer(owner, "k", number, 1, rows, hint=hint) for number in numbers)
 
 
 def check_classes_present(

@@ -131,12 +131,12 @@ def train_classifier(
         >>> states, result.logits.shape == (len(test), train.num_classes), sorted(result.log[-1])
         ([1, 2], True, ['epoch', 'loss', 'lr', 'top1', 'top5'])
     """
-    _check.integer(OWNER, "epochs", epochs, 1)
-    _check.integer(OWNER, "batch_size", batch_size, 1)
-    _check.integer(OWNER, "eval_every", eval_every, 1)
-    _check.integer(OWNER, "seed", seed, 0)
-    _check.interval(OWNER, "momentum", momentum, 0, 1, open_high=True)
-    _check.interval(OWNER, "weight_decay", weight_decay, 0)
+    epochs = _check.integer(OWNER, "epochs", epochs, 1)
+    batch_size = _check.integer(OWNER, "batch_size", batch_size, 1)
+    eval_every = _check.integer(OWNER, "eval_every", eval_every, 1)
+    seed = _check.integer(OWNER, "seed", seed, 0)
+    momentum = _check.interval(OWNER, "momentum", momentum, 0, 1, open_high=True)
+    weight_decay = _check.interval(OWNER, "weight_decay", weight_decay, 0)
     if nesterov and momentum == 0:
         _check.fail(OWNER, "momentum", "be above 0 with `nesterov`", momentum)
     _check.choice(OWNER, "batch_norm", batch_norm, get_args(BatchNormPolicy))
@@ -242,7 +242,7 @@ def _own_random_numbers(device: torch.device) -> Iterator[Callable[[int], None]]
 
 def _rates(lr: float | Callable[[int], float], epochs: int, milestones: Sequence[int], gamma: float) -> list[float]:
     """Return the learning rate of every epoch."""
-    _check.interval(OWNER, "gamma", gamma, 0, 1, open_low=True)
+    gamma = _check.interval(OWNER, "gamma", gamma, 0, 1, open_low=True)
     if not callable(lr):
         _check.interval(OWNER, "lr", lr, 0, open_low=True)
     base = [float(lr(epoch) if callable(lr) else lr) for epoch in range(epochs)]

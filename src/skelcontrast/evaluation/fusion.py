@@ -120,7 +120,7 @@ def search_weights(validation: Mapping[str, Scores], *, steps: int = 10) -> Weig
         WeightSearch(weights={'joint': 0.8, 'motion': 0.2}, accuracy=1.0)
     """
     owner = "search_weights"
-    _check.integer(owner, "steps", steps, 1)
+    steps = _check.integer(owner, "steps", steps, 1)
     aligned = _aligned(owner, "validation", validation)
     labels = next(iter(validation.values())).labels
     best, best_key = WeightSearch({}, 0.0), (-1.0, 0)

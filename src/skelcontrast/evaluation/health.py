@@ -72,7 +72,7 @@ def uniformity(embeddings: Tensor, *, t: float = 2.0, chunk_size: int = 512) -> 
     """
     check_features("uniformity", "embeddings", embeddings)
     _check.interval("uniformity", "t", t, 0, open_low=True)
-    _check.integer("uniformity", "chunk_size", chunk_size, 1)
+    chunk_size = _check.integer("uniformity", "chunk_size", chunk_size, 1)
     if len(embeddings) < 2:
         _check.fail("uniformity", "embeddings", "hold at least 2 rows", len(embeddings))
     points = _unit(embeddings)

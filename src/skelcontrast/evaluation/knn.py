@@ -96,7 +96,7 @@ def knn_predict(
     _check.same_device(owner, "test_features", test_features, "train_features", train_features.device)
     _check.same_device(owner, "train_labels", train_labels, "train_features", train_features.device)
     numbers = neighbor_numbers(owner, k, len(train_features), rows_are="training features")
-    _check.integer(owner, "chunk_size", chunk_size, 1)
+    chunk_size = _check.integer(owner, "chunk_size", chunk_size, 1)
     if temperature is not None:
         _check.interval(owner, "temperature", temperature, 0, open_low=True)
 

@@ -102,10 +102,10 @@ def linear_probe(
     """
     owner = "linear_probe"
     num_classes = checked_classes(owner, train, test, num_classes)
-    _check.integer(owner, "epochs", epochs, 1)
-    _check.integer(owner, "batch_size", batch_size, 1)
-    _check.integer(owner, "every", every, 1)
-    _check.integer(owner, "seed", seed, 0)
+    epochs = _check.integer(owner, "epochs", epochs, 1)
+    batch_size = _check.integer(owner, "batch_size", batch_size, 1)
+    every = _check.integer(owner, "every", every, 1)
+    seed = _check.integer(owner, "seed", seed, 0)
     rates = settings(owner, "lr", lr)
     _check.interval(owner, "gamma", gamma, 0, 1, open_low=True)
     _check.interval(owner, "momentum", momentum, 0, 1, open_high=True)

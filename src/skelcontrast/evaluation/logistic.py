@@ -78,7 +78,7 @@ def logistic_probe(
     num_classes = checked_classes(owner, train, test, num_classes)
     penalties = settings(owner, "l2", l2)
     _check.interval(owner, "tolerance", tolerance, 0, open_low=True)
-    _check.integer(owner, "max_iterations", max_iterations, 1)
+    max_iterations = _check.integer(owner, "max_iterations", max_iterations, 1)
     data = scaled(train, test, standardize=standardize)
 
     with autocast_off(data.x.device):

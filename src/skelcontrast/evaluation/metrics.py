@@ -72,7 +72,7 @@ def topk_accuracy(logits: Tensor, labels: Tensor, *, k: int = 5) -> float:
     owner = "topk_accuracy"
     check_features(owner, "logits", logits)
     target = _checked(owner, "labels", labels, len(logits), logits.shape[1])[:, None]
-    _check.integer(owner, "k", k, 1, logits.shape[1])
+    k = _check.integer(owner, "k", k, 1, logits.shape[1])
     own = logits.gather(1, target)
     before = torch.arange(logits.shape[1], device=logits.device) < target
     rank = ((logits > own) | ((logits == own) & before)).sum(dim=1)
@@ -101,7 +101,7 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, *, num_classes: int | 
     """
     owner = "confusion_matrix"
     if num_classes is not None:
-        _check.integer(owner, "num_classes", num_classes, 1)
+        num_classes = _check.integer(owner, "num_classes", num_classes, 1)
     predicted = _checked(owner, "predictions", predictions, None, num_classes)
     true = _checked(owner, "labels", labels, len(predicted), num_classes, why="to match `predictions`")
     count = 1 + max(int(predicted.max()), int(true.max())) if num_classes is None else num_classes
@@ -167,8 +167,8 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, resamples: i
     if not x.isfinite().all():
         _check.fail(owner, "values", "be finite", f"NaN or infinity in {int((~x.isfinite()).sum())} of {len(x)}")
     _check.interval(owner, "confidence", confidence, 0, 1, open_low=True, open_high=True)
-    _check.integer(owner, "resamples", resamples, 1)
-    _check.integer(owner, "seed", seed, 0)
+    resamples = _check.integer(owner, "resamples", resamples, 1)
+    seed = _check.integer(owner, "seed", seed, 0)
     generator, together = torch.Generator().manual_seed(seed), max(1, DRAWN_TOGETHER // len(x))
     sizes = [min(together, resamples - start) for start in range(0, resamples, together)]
     drawn = (torch.randint(len(x), (size, len(x)), generator=generator, device="cpu") for size in sizes)

@@ -65,7 +65,7 @@ def retrieval(
     names = ("gallery", "queries")
     check_sets(owner, gallery, queries, names=names)
     check_classes_present(owner, gallery, queries, names=names)
-    _check.integer(owner, "chunk_size", chunk_size, 1)
+    chunk_size = _check.integer(owner, "chunk_size", chunk_size, 1)
     numbers = neighbor_numbers(owner, k, len(gallery.features), rows_are="sequences in the gallery")
 
     stored = nn.functional.normalize(gallery.features.detach().float(), dim=1)

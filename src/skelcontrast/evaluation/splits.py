@@ -47,7 +47,7 @@ def semi_supervised_indices(labels: Sequence[int] | Tensor, share: float, *, see
     _check.shape(owner, "labels", classes, "N")
     check_labels(owner, "labels", classes, rows=len(classes), why="")
     _check.interval(owner, "share", share, 0, 1, open_low=True)
-    _check.integer(owner, "seed", seed, -(2**63))
+    seed = _check.integer(owner, "seed", seed, -(2**63))
     members: dict[int, list[int]] = {}
     for position, label in enumerate(classes.tolist()):
         members.setdefault(label, []).append(position)

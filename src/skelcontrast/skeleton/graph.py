@@ -54,7 +54,7 @@ def adjacency(layout: SkeletonLayout, *, strategy: Strategy = "spatial", max_hop
     """
     check_layout("adjacency", layout)
     _check.choice("adjacency", "strategy", strategy, get_args(Strategy))
-    _check.integer("adjacency", "max_hop", max_hop, 1)
+    max_hop = _check.integer("adjacency", "max_hop", max_hop, 1)
     hops = layout.hop_distance()
     neighbours = (hops <= max_hop).double()
     weight = neighbours / neighbours.sum(dim=0)

@@ -71,7 +71,8 @@ class SkeletonLayout:
         repeated = _first_repeated(self.joints)
         if repeated is not None:
             _check.fail(OWNER, "joints", "have distinct names", f"'{repeated}' twice")
-        _check.integer(OWNER, "centre", self.centre, 0, self.num_joints - 1)
+        # A plain one, like the joints of bones: one of NumPy's could not be written to a prepared folder's report.
+        object.__setattr__(self, "centre", _check.integer(OWNER, "centre", self.centre, 0, self.num_joints - 1))
 
     def _check_bones(self) -> None:
         for child, parent in self.bones:

@@ -68,7 +68,7 @@ def plot_augmentations(
     """
     owner = "plot_augmentations"
     x = check_sequence(owner, x, layout).detach().float()
-    _check.integer(owner, "frames", frames, 1)
+    frames = _check.integer(owner, "frames", frames, 1)
     if augmentations is None:
         augmentations = _eight(layout, preset)
     if not augmentations:

@@ -63,7 +63,7 @@ def plot_embedding(
     """
     owner = "plot_embedding"
     _check.interval(owner, "perplexity", perplexity, 0, open_low=True)
-    _check.integer(owner, "seed", seed, 0)
+    seed = _check.integer(owner, "seed", seed, 0)
     _check_panels(owner, panels)
     classes = sorted({int(label) for _, labels in panels.values() for label in labels.tolist()})
     if class_names is not None and not 0 <= classes[0] <= classes[-1] < len(class_names):

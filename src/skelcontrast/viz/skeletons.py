@@ -118,7 +118,7 @@ def plot_skeleton(
     """
     owner = "plot_skeleton"
     check_sequence(owner, x, layout)
-    _check.integer(owner, "frames", frames, 1)
+    frames = _check.integer(owner, "frames", frames, 1)
     chosen = spread(x.shape[1], frames)
     box = Box.around(owner, [x], view_degrees, up)
     height = 2.4

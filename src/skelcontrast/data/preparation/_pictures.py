@@ -35,7 +35,7 @@ def draw_samples(
         SkeletonFormatError: If the folder is broken.
         ValueError: If `count` is below 1.
     """
-    _check.integer("inspect", "samples", count, 1)
+    count = _check.integer("inspect", "samples", count, 1)
     prepared = Prepared.read(folder, owner="inspect")
     chosen = np.linspace(0, len(prepared.rows) - 1, min(count, len(prepared.rows))).round().astype(int).tolist()
     layout = prepared.report.layout

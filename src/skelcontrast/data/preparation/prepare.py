@@ -107,11 +107,11 @@ def prepare(
     _check.choice(OWNER, "shoulders", shoulders, get_args(Shoulders))
     _check.choice(OWNER, "empty_frames", empty_frames, get_args(EmptyFrames))
     _check.choice(OWNER, "dtype", dtype, get_args(Dtype))
-    _check.integer(OWNER, "workers", workers, 1)
+    workers = _check.integer(OWNER, "workers", workers, 1)
     if frames is not None:
-        _check.integer(OWNER, "frames", frames, 1)
+        frames = _check.integer(OWNER, "frames", frames, 1)
     if body_count is not None:
-        _check.integer(OWNER, "body_count", body_count, 1)
+        body_count = _check.integer(OWNER, "body_count", body_count, 1)
     if missing is not None and dataset not in ("ntu60", "ntu120"):
         _check.fail(OWNER, "missing", "be given for NTU RGB+D only", f"a list for {dataset!r}")
     source = list_raw(dataset, raw, layout=layout, with_score=with_score)

@@ -70,7 +70,7 @@ def open_prepared(
         >>> open_prepared(folder / "ntu60")
         SkeletonDataset(1 sequences, C=3, T=50, V=25, M=2, 60 classes, 1 subjects, 1 cameras)
     """
-    _check.integer(OWNER, "frames", frames, 1)
+    frames = _check.integer(OWNER, "frames", frames, 1)
     prepared = Prepared.read(Path(folder), owner=OWNER)
     rows, report = prepared.rows, prepared.report
     if protocol is not None:

@@ -49,7 +49,7 @@ def read_utd_mhad(folder: Path | str, *, frames: int = 50, origin: str = "hip ce
         >>> len(train), len(test)  # doctest: +SKIP
         (431, 430)
     """
-    _check.integer(OWNER, "frames", frames, 1)
+    frames = _check.integer(OWNER, "frames", frames, 1)
     _check.choice(OWNER, "origin", origin, UTD_MHAD_20.joints)
     files = sorted((parse_numbers(OWNER, path, path.name), path) for path in Path(folder).glob("*.mat"))
     if not files:
