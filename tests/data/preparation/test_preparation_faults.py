@@ -127,6 +127,16 @@ def test_a_pickle_prepared_on_another_skeleton_is_another_preparation(
             again(other)
 
 
+def test_another_pickle_of_the_same_size_is_another_preparation(tmp_path: Path) -> None:
+    for number in (1.0, 2.0):
+        pose = {"frame_dir": "v", "label": 0, "keypoint": np.full((1, 4, 25, 3), number)}
+        (tmp_path / "poses.pkl").write_bytes(pickle.dumps([pose]))
+        if number == 1:
+            prepare("pickle", tmp_path / "poses.pkl", tmp_path / "out", centre=None, progress=False)
+    with pytest.raises(ValueError, match="It was prepared with other settings, or from other files"):
+        prepare("pickle", tmp_path / "poses.pkl", tmp_path / "out", centre=None, progress=False)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text")
 def test_the_report_names_files_whose_names_are_no_text(spoilt: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     raw = tmp_path / os.fsdecode(b"caf\xe9")

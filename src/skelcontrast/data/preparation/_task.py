@@ -106,12 +106,16 @@ class Task:
         return report
 
     def _all_settings(self) -> dict[str, Any]:
-        """Return all that the result depends on: options, version, and the files by names and sizes."""
+        """Return all that the result depends on: options, version, and the files by names and sizes.
+
+        A pickle goes by its content, as its arrays take the same room whatever they hold.
+        """
         digest = hashlib.sha256()
         for file, samples in groupby(self.source.samples, key=lambda sample: sample.file):
-            size = _size(self._path(file))
+            path = self._path(file)
+            version = sha256(path) if self.source.name == "pickle" else _size(path)
             digest.update(
-                json.dumps([file, size, [(one.name, one.label, one.parts, one.span) for one in samples]]).encode()
+                json.dumps([file, version, [(one.name, one.label, one.parts, one.span) for one in samples]]).encode()
             )
         return {**self.settings, "version": __version__, "samples": digest.hexdigest()}
 

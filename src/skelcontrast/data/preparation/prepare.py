@@ -56,8 +56,8 @@ def prepare(
         dataset: Name of the data set; `list_raw` says which files are looked for.
         raw: The raw folder; for ``"pickle"`` the file of annotations.
         out: The folder to make, which may lie in the raw one. It must not exist, unless this same call has made it
-            before, with the same settings and from files of the same names and sizes, and it is whole; then its report
-            is returned, and nothing else is done.
+            before, with the same settings and from files of the same names and sizes (a pickle of the same content),
+            and it is whole; then its report is returned, and nothing else is done.
         bodies: How bodies are chosen, see `choose_bodies`: as the released code does, or following people by their ids.
         body_count: Number of bodies M; 2 unless given, 1 for NW-UCLA and UTD-MHAD.
         centre: Name of the joint that is put at the origin in every frame, or `None` for none. ``"usual"`` is the
