@@ -1,13 +1,12 @@
-r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
+r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, end with a linear probe. To be copied, with `command_line.py`.
 
 The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
 
     python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02 \
         --momentum 0.99 --warmup 2
 
-Real data: prepare it once (``python -m skelcontrast.data prepare ntu60 RAW FOLDER``), then
-``--data FOLDER --protocol xsub``. Also ``--dataset utd-mhad`` (a folder of .mat files) and ``--dataset official-npy``
-(the authors' folder). For small data see ``docs/guide/small_data.md``.
+Real data: prepare it once (``python -m skelcontrast.data prepare ntu60 RAW FOLDER``), then ``--data FOLDER --protocol
+xsub``. For a few hundred clips see ``docs/guide/small_data.md``.
 
 Interrupted runs go on with ``--resume`` and the same settings. Only what leaves the recorded numbers true may change:
 --data (moved), --device, --workers, --resident, --fast, --keep, --eval-every, and without a cosine --epochs.
@@ -16,14 +15,14 @@ Interrupted runs go on with ``--resume`` and the same settings. Only what leaves
 import math
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
 
+from command_line import errors_in_one_line, progress, refuse_idle
 from skelcontrast import augment, checkpoint, data, evaluation, losses, memory, methods, nn
 from skelcontrast.cuda_graph import CapturedStep
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, to_stream
@@ -33,6 +32,14 @@ Loss: TypeAlias = methods.AimCLRLoss | methods.SkeletonCLRLoss
 Compare: TypeAlias = Callable[[Tensor, tuple[Any, ...]], tuple[Tensor, Loss]]
 Step: TypeAlias = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 KINDS = ("prepared", "synthetic", "utd-mhad", "official-npy")
+IDLE = {
+    ("no_drop", True): ("keep_margin",),
+    ("method", "skeletonclr"): ("no_drop", "keep_margin", "positives", "extreme_from", "mine_from"),
+    ("schedule", "cosine"): ("lr_drop",),
+    ("dataset", "synthetic"): ("origin",),
+    ("dataset", "prepared"): ("origin",),
+    ("dataset", "official-npy"): ("origin", "frames"),
+}
 FREE = {"epochs", "device", "workers", "keep", "eval_every", "out", "resume", "fast", "resident", "data"}
 
 
@@ -40,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", choices=KINDS, help="default: prepared with --data, synthetic without")
-    add("--data", type=Path, help="folder of the data set (not for synthetic)")
+    add("--data", type=Path, help="folder: a prepared one, of .mat files (utd-mhad), or of the authors (official-npy)")
     add("--protocol", help="split: xsub, xview, xset, ... (default: xsub; cross-subject of synthetic)")
     add("--resident", action="store_true", help="keep the training clips on the device")
     add("--frames", type=int, default=50, help="frames T of a sequence (default: %(default)s)")
@@ -78,6 +85,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--resume", action="store_true", help="go on from the checkpoint in --out, by the same settings (see above)")
     args = parser.parse_args(argv)
     settle_data(args, parser.error)
+    refuse_idle(parser, args, IDLE)
     if args.eval_every < 1:
         parser.error(f"--eval-every must be at least 1, got {args.eval_every}")
     if args.fast and not args.device.startswith("cuda"):
@@ -187,15 +195,6 @@ def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch
     return CapturedStep(step, clips.take(range(args.batch_size)).to(args.device), model.train()) if args.fast else step
 
 
-def progress(batches: Iterable[Any], title: str, *, shown: bool = True) -> Iterable[Any]:
-    """Show how far an epoch is, on a terminal and where tqdm is installed."""
-    with suppress(ImportError):
-        from tqdm import tqdm
-
-        batches = tqdm(batches, desc=title, leave=False, disable=None if shown else True)
-    return batches
-
-
 @torch.no_grad()
 def health(model: Model, loader: data.SkeletonLoader, args: Namespace, epoch: int) -> dict[str, float]:
     """Whether the representation collapses, and what its positives and negatives are worth, on 512 training clips."""
@@ -226,23 +225,25 @@ def finish(model: Model, train: data.SkeletonDataset, test: data.SkeletonDataset
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse(argv)
-    check_resumed(args)
+    device, last = args.device, args.out / "last.pt"
     torch.manual_seed(args.seed)
-    train, test = load_data(args)
-    model = build_model(args, train).to(args.device)
-    clips = train.to(args.device) if args.resident else train
-    loader = data.SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
-    weights = model.query_parameters()
-    optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4, fused=args.fast or None)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    args.out.mkdir(parents=True, exist_ok=True)
-    last = args.out / "last.pt"
-    records = checkpoint.resume(last, state)["records"] if args.resume and last.exists() else []
+    with errors_in_one_line():
+        check_resumed(args)
+        train, test = load_data(args)
+        model = build_model(args, train).to(device)
+        model.bank.check_keys(torch.empty(args.batch_size, args.embedding, device=device))  # a batch fits into the bank
+        clips = train.to(device) if args.resident else train
+        loader = data.SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=device)
+        weights = model.query_parameters()
+        optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4, fused=args.fast or None)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate_factor(args, epoch))
+        state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        records = checkpoint.resume(last, state)["records"] if args.resume and last.exists() else []
+        args.out.mkdir(parents=True, exist_ok=True)
     first = len(records)
     checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
     begun = f", resumed after epoch {first}" if first else ""
-    print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {args.device}{begun}")
+    print(f"{len(train)} training and {len(test)} test clips, bank of {model.bank.size} keys, on {device}{begun}")
     if args.fast:
         torch.compiler.reset()  # torch limits how often a function is compiled, and this process may do many runs
         model.compile(fullgraph=True, dynamic=False)  # each pass by itself, so that they can run side by side
@@ -258,20 +259,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             optimizer.zero_grad(set_to_none=True)
             terms.append(step(batch.x, batch.generator))
             optimizer.step()
-        means = evaluation.mean_terms(terms, epoch=epoch + 1)
-        record = {"epoch": epoch + 1.0, "lr": optimizer.param_groups[0]["lr"], **means}
+        line = {"epoch": epoch + 1.0, "lr": schedule.get_last_lr()[0], **evaluation.mean_terms(terms, epoch=epoch + 1)}
         schedule.step()
         if (epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs:
-            record |= health(model, loader, args, epoch)
+            line |= health(model, loader, args, epoch)
             known, new = (evaluation.extract_features(model.encoder, one, stream=args.stream) for one in (train, test))
-            record["knn"] = evaluation.knn_accuracy(known, new)
-        record["seconds"] = time.perf_counter() - start
-        records.append(record)
+            line["knn"] = evaluation.knn_accuracy(known, new)
+        line["seconds"] = time.perf_counter() - start
+        records.append(line)
         checkpoint.write_json_lines(args.out / "log.jsonl", records)
         checkpoint.save(last, {**state, "records": records})
         if epoch + 1 in args.keep:
             checkpoint.save(args.out / f"epoch-{epoch + 1}.pt", {"model": model})
-        print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
+        print("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
 
     return finish(model, train, test, args)
 

@@ -18,8 +18,7 @@ import torch
 from torch import distributed
 
 import aimclr_ntu as pretraining
-from aimclr_ntu import progress
-from command_line import errors_in_one_line, refuse
+from command_line import errors_in_one_line, progress, refuse
 from skelcontrast import checkpoint, evaluation
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 import torch
 
 import aimclr_ntu as pretraining
-from aimclr_ntu import progress
-from command_line import errors_in_one_line, refuse
+from command_line import errors_in_one_line, progress, refuse
 from skelcontrast import checkpoint, methods
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Scores, extract_features, fuse, knn_accuracy, linear_probe, mean_terms
@@ -33,11 +32,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="All other arguments: see aimclr_ntu.py --help; --out is runs/crossclr unless given",
     )
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=STREAMS)
+    parser.add_argument("--method", choices=["skeletonclr", "aimclr"], default="skeletonclr", help="of every stream")
     parser.add_argument("--no-context", action="store_true", help="leave the products of similarities out of the loss")
     refuse(parser, ["--stream", "--fast"], "is for aimclr_ntu.py only")
     own, rest = parser.parse_known_args(argv)
-    args = pretraining.parse(["--method", "skeletonclr", "--out", "runs/crossclr", *rest])
-    args.streams, args.context = tuple(own.streams), not own.no_context
+    args = pretraining.parse(["--out", "runs/crossclr", *rest])  # where --mine-from is also of use to SkeletonCLR
+    args.method, args.streams, args.context = own.method, tuple(own.streams), not own.no_context
     return args
 
 

@@ -48,6 +48,7 @@ def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
     fills = {"half": budget.epochs // 2, "never": budget.epochs}
     arguments = (
         *("--epochs", str(budget.epochs), *budget.arguments, *(argument.format(**fills) for argument in own)),
+        *(() if args.dataset != "official-npy" else ("--frames", "50")),  # the folder says how many; as unless given
         *("--keep", *map(str, budget.keep), *args.more, "--seed", str(seed), "--out", str(folder)),
         *(() if crossing else ("--stream", stream)),
         *(() if args.data is None else ("--data", str(args.data))),

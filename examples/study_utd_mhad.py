@@ -61,6 +61,8 @@ def settings(data: Path, out: Path, name: str, seed: int, stream: str = "joint")
     own = ["--data", str(data), "--out", str(folder), "--seed", str(seed)]
     if name == "supervised":
         return [*COMMON, *SUPERVISED, *own]
+    if name == "skeletonclr":
+        own += ["--mine-from", "150"]  # as unless given: it mines nothing, and an epoch to begin in is refused
     return [*COMMON, *PRETRAINING, "--method", name, "--stream", stream, *own]
 
 

@@ -30,6 +30,7 @@ QUICK = [
     *("--lr", "0.02", "--schedule", "cosine", "--eval-every", "2"),
     *("--epochs", "4", "--extreme-from", "1", "--mine-from", "2"),
 ]
+QUICK_BASELINE = [*QUICK[: QUICK.index("--extreme-from")], "--method", "skeletonclr"]  # which has no such stages
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -94,14 +95,26 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        ("--method", "skeletonclr", "--stream", "bone"),
-        ("--preset", "official", "--stream", "motion", "--extreme-from", "0"),
-        ("--bf16", "--extreme-from", "0", "--queue-size", "64"),
+        (*QUICK_BASELINE, "--epochs", "1", "--stream", "bone"),
+        (
+            *QUICK,
+            "--epochs",
+            "1",
+            "--mine-from",
+            "0",
+            "--preset",
+            "official",
+            "--stream",
+            "motion",
+            "--extreme-from",
+            "0",
+        ),
+        (*QUICK, "--epochs", "1", "--mine-from", "0", "--bf16", "--extreme-from", "0", "--queue-size", "64"),
     ],
     ids=["skeletonclr-bone", "official-motion", "bf16"],
 )
 def test_variants_run(example: LoadExample, more: tuple[str, ...], tmp_path: Path) -> None:
-    result = example("aimclr_ntu").main([*QUICK, "--epochs", "1", "--mine-from", "0", "--out", str(tmp_path), *more])
+    result = example("aimclr_ntu").main([*more, "--out", str(tmp_path)])
     (record,) = log_of(tmp_path)
     assert result["knn"] == record["knn"]
     assert 1 / 16 < result["linear"] <= 1  # better than one class for all
@@ -137,7 +150,7 @@ def test_what_fast_compiles_is_one_graph_of_the_same_numbers(
     loop, encoder = example("aimclr_ntu"), STGCN(NTU_RGBD_25, channels=(4,), strides=(1,), dropout=0.0)
     kind = methods.AimCLR if method == "aimclr" else methods.SkeletonCLR
     model = kind(encoder, ProjectionHead(4, 4), queue_size=16).double()
-    args = loop.parse([*QUICK, "--method", method, "--stream", "bone"])
+    args = loop.parse([*(QUICK if method == "aimclr" else QUICK_BASELINE), "--stream", "bone"])
     views = loop.build_views(args, NTU_RGBD_25, extreme=method == "aimclr")
     clips = torch.randn(4, 3, 12, 25, 1, dtype=torch.float64)
     drawn = views.sample(clips, torch.Generator().manual_seed(0))
@@ -203,43 +216,110 @@ def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: p
         (["--dataset", "synthetic", "--data", "x"], "--dataset synthetic reads no --data"),
         (["--dataset", "official-npy", "--data", "x", "--protocol", "xview"], "has no --protocol to choose"),
         (["--eval-every", "0"], "--eval-every must be at least 1, got 0"),
+        (["--no-drop", "--keep-margin", "0.8"], "--keep-margin does nothing with --no-drop"),
+        (["--method", "skeletonclr", "--no-drop"], "--no-drop does nothing with --method skeletonclr"),
+        (["--method", "skeletonclr", "--positives", "mean"], "--positives does nothing with --method skeletonclr"),
+        (["--method", "skeletonclr", "--mine-from", "9"], "--mine-from does nothing with --method skeletonclr"),
+        (["--schedule", "cosine", "--lr-drop", "9"], "--lr-drop does nothing with --schedule cosine"),
+        (["--origin", "head"], "--origin does nothing with --dataset synthetic"),
+        (["--data", "x", "--origin", "head"], "--origin does nothing with --dataset prepared"),
+        (
+            ["--dataset", "official-npy", "--data", "x", "--frames", "9"],
+            "--frames does nothing with --dataset official",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_named(
     example: LoadExample, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         example("aimclr_ntu").parse([*options, "--out", "nowhere"])
     assert message in capsys.readouterr().err
+
+
+def test_options_that_do_nothing_may_be_given_as_they_are_by_default(example: LoadExample) -> None:
+    loop = example("aimclr_ntu")
+    assert loop.parse(["--no-drop", "--keep-margin", "0.7", "--out", "nowhere"]).no_drop
+    assert loop.parse(["--keep-margin", "0.8", "--lr-drop", "9", "--out", "nowhere"]).lr_drop == 9
+    for (name, _), idle in loop.IDLE.items():
+        assert {name, *idle} <= vars(loop.parse(["--out", "nowhere"])).keys()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--protocol", "xview"], "`protocol` must be a protocol of this dataset ('cross-subject', 'cross-view')"),
-        (["--data", "nowhere"], "nowhere"),
+        (["--data", "nowhere"], "nowhere', which does not exist. `python -m skelcontrast.data prepare"),
+        (["--data", "file"], "file', which is a file. `python -m skelcontrast.data prepare"),
+        (["--data", "folder"], "folder', which holds no report.json."),
+        (["--dataset", "utd-mhad", "--data", "folder"], "`folder` must hold files such as a1_s1_t1_skeleton.mat"),
+        (["--dataset", "official-npy", "--data", "folder"], "folder/train_position.npy` must be a whole .npy file"),
         (["--batch-size", "100000"], "`batch_size` must"),
+        (["--queue-size", "3"], "`keys` must hold at most 3 keys, the size of the queue, got 128."),
+        (["--out", "file"], "File exists: 'file'"),
     ],
 )
-def test_wrong_input_is_named_before_anything_is_written(
-    example: LoadExample, options: list[str], message: str, tmp_path: Path
+def test_wrong_input_is_named_in_one_line_before_anything_is_written(
+    example: LoadExample,
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises((ValueError, OSError), match=re.escape(message)):
-        example("aimclr_ntu").main(["--frames", "4", "--width", "1", "--out", str(tmp_path / "run"), *options])
-    assert not (tmp_path / "run").exists()
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    for file in ("file", "folder/train_position.npy", "folder/train_label.pkl"):
+        Path(file).write_text("no clips")
+    frames = () if "official-npy" in options else ("--frames", "4")
+    with pytest.raises(SystemExit, match="2"):
+        example("aimclr_ntu").main(["--width", "1", *frames, "--out", "run", *options])
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+    assert not Path("run").exists()
 
 
-def test_resuming_with_other_settings_names_them_and_leaves_the_record(example: LoadExample, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", [ValueError("cannot reshape"), RuntimeError("CUDA error"), KeyError("clips")])
+def test_faults_of_the_program_keep_their_traceback(
+    example: LoadExample, fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(_args: argparse.Namespace) -> None:
+        raise fault
+
+    loop = example("aimclr_ntu")
+    monkeypatch.setattr(loop, "load_data", faulty)
+    with pytest.raises(type(fault), match=str(fault.args[0])):
+        loop.main([*QUICK, "--out", str(tmp_path)])
+
+
+def test_a_damaged_checkpoint_is_named_in_one_line(
+    example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop, more = example("aimclr_ntu"), ["--out", str(tmp_path)]
+    (tmp_path / "settings.json").write_text(json.dumps(vars(loop.parse([*QUICK, *more])), default=str))
+    (tmp_path / "last.pt").write_text("no checkpoint")
+    with pytest.raises(SystemExit, match="2"):
+        loop.main([*QUICK, *more, "--resume"])
+    assert re.match(r"error: resume: `path` must .*last\.pt.*\n\Z", capsys.readouterr().err)
+
+
+def test_resuming_with_other_settings_names_them_and_leaves_the_record(
+    example: LoadExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     loop, record, more = example("aimclr_ntu"), tmp_path / "settings.json", ["--out", str(tmp_path), "--resume"]
     record.write_text(json.dumps(vars(loop.parse([*QUICK, "--out", str(tmp_path)])), default=str))
     before = record.read_text()
     loop.check_resumed(loop.parse([*QUICK, *more, "--lr", "0.5"]))  # nothing is trained yet
     (tmp_path / "last.pt").touch()
-    with pytest.raises(ValueError, match="`settings` must be those in") as caught:
+    with pytest.raises(SystemExit, match="2"):
         loop.main([*QUICK, *more, "--lr", "0.5", "--stream", "bone", "--epochs", "9", "--eval-every", "1"])
+    said = capsys.readouterr().err
+    assert "`settings` must be those in" in said
     named = {"stream bone where joint is stored", "lr 0.5 where 0.02 is stored", "epochs 9 where 4 is stored"}
-    assert all(one in str(caught.value) for one in named)
-    assert "eval_every" not in str(caught.value)
+    assert all(one in said for one in named)
+    assert "eval_every" not in said
     assert record.read_text() == before
     free = ["--eval-every", "1", "--keep", "2", "--workers", "1", "--device", "cpu", "--resident"]
     loop.check_resumed(loop.parse([*QUICK, *more, *free]))
@@ -280,7 +360,7 @@ def test_the_bank_is_as_asked_for_or_the_papers_or_half_of_the_data(example: Loa
 @pytest.mark.parametrize("method", ["aimclr", "skeletonclr"])
 def test_the_official_preset_starts_as_the_released_code(example: LoadExample, method: str) -> None:
     loop = example("aimclr_ntu")
-    arguments = [*QUICK, "--method", method, "--width", "4", "--preset"]
+    arguments = [*(QUICK if method == "aimclr" else QUICK_BASELINE), "--width", "4", "--preset"]
     train, _ = loop.load_data(loop.parse(QUICK))
     torch.manual_seed(0)
     moco = loop.build_model(loop.parse([*arguments, "official"]), train).moco
