@@ -49,6 +49,15 @@ def in_another_room(app: Sphinx, env: BuildEnvironment, node: pending_xref, cont
     return env.get_domain("py").resolve_xref(env, *where, node, content)
 
 
+def whole_line(_app: Sphinx, what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
+    """Put back before a colon what Napoleon took for the type of an attribute: the first half of its first line."""
+    taken = [line for line in lines if line.startswith(":type: ")]
+    if taken and what in ("attribute", "property"):
+        lines.remove(taken[0])
+        lines[0] = f"{taken[0].removeprefix(':type: ')}: {lines[0]}"
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
+    app.connect("autodoc-process-docstring", whole_line, priority=600)  # behind Napoleon's
     app.connect("missing-reference", in_another_room)
