@@ -45,6 +45,9 @@ class MomentumEncoder(nn.Module):
         0.1
     """
 
+    module: nn.Module
+    """The copy."""
+
     def __init__(self, module: nn.Module, *, momentum: float = 0.999, init: KeyInit = "copy") -> None:
         super().__init__()
         self.momentum = _check.interval("MomentumEncoder", "momentum", momentum, 0, 1)
@@ -131,6 +134,15 @@ class MoCo(nn.Module):
         >>> torch.equal(net.query(x), net.key(x)), net.key(x).requires_grad
         (True, False)
     """
+
+    query_encoder: nn.Module
+    """The encoder that was given, which is trained, and used downstream."""
+    query_head: nn.Module
+    """The head that was given."""
+    key_encoder: MomentumEncoder
+    """The copy of the encoder that follows it."""
+    key_head: MomentumEncoder
+    """The copy of the head that follows it."""
 
     def __init__(
         self, encoder: nn.Module, head: nn.Module, *, momentum: float = 0.999, key_init: KeyInit = "copy"

@@ -21,6 +21,10 @@ class MomentumContrast(nn.Module):
     _parts: ClassVar[tuple[str, ...]] = ("_query", "_key", "_loss")
     """What `compile` compiles."""
     _compiled: Mapping[str, Callable[..., Any]] | None = None
+    moco: MoCo
+    """Query side and key side."""
+    bank: MemoryQueue
+    """The stored keys; ``bank.keys`` is (K, D)."""
 
     def __init__(
         self,

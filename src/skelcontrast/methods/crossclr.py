@@ -86,6 +86,9 @@ class CrosSCLR(nn.Module):
         (True, True)
     """
 
+    streams: nn.ModuleDict
+    """The method of each stream, by name."""
+
     def __init__(self, streams: Mapping[str, SkeletonCLR | AimCLR], *, k: int = 1, context: bool = True) -> None:
         super().__init__()
         first = _check_streams(streams)

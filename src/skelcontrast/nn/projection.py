@@ -27,6 +27,9 @@ class ProjectionHead(nn.Module):
         torch.Size([4, 128])
     """
 
+    out_features: int
+    """Size of the embeddings, D."""
+
     def __init__(self, in_features: int, out_features: int, *, hidden_features: int | None = None) -> None:
         super().__init__()
         self.in_features = _check.integer("ProjectionHead", "in_features", in_features, 1)

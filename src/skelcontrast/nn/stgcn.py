@@ -162,6 +162,9 @@ class STGCN(nn.Module):
         821380
     """
 
+    out_features: int
+    """Size of the features, D, which is the last of `channels`."""
+
     def __init__(
         self,
         layout: SkeletonLayout,
