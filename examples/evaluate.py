@@ -175,10 +175,10 @@ def features(one: Encoder) -> tuple[Features, Features]:
 
 
 def same_person(features: torch.Tensor, clips: SkeletonDataset) -> float:
-    """How often the nearest of all other clips, by cosine, is of the same person."""
+    """How often the nearest of all other clips, by cosine in float64 (see `knn_predict`), is of the same person."""
     if clips.subjects is None:
         stop("--protocol person needs data that says who is seen in each clip.")
-    unit = torch.nn.functional.normalize(features, dim=1)
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
     nearest = []
     for start in range(0, len(unit), ROWS):
         similarity = unit[start : start + ROWS] @ unit.T

@@ -91,7 +91,14 @@ def test_training_features_find_themselves_and_a_zero_feature_finds_someone() ->
     assert knn_predict(features, labels, torch.zeros(1, 4)).tolist()[0] in labels.tolist()
 
 
-def test_half_precision_features_are_compared_in_float32() -> None:
+def test_cosines_that_float32_cannot_tell_apart_are_told_apart() -> None:
+    features, labels, queries = draw(40, 30, 64, 5, 6)
+    features, queries = (1 + 1e-4 * one for one in (features, queries))  # cosines of 1 - 1e-8, a sixth of a step
+    found = knn_predict(features, labels, queries, k=1)
+    assert found.tolist() == reference.knn_predict(features, labels, queries, k=1, temperature=None)
+
+
+def test_half_precision_features_are_compared_as_float32_ones() -> None:
     features, labels, queries = draw(20, 5, 8, 4, 4)
     found = knn_predict(features.bfloat16(), labels, queries.bfloat16(), k=3)
     assert torch.equal(found, knn_predict(features.bfloat16().float(), labels, queries.bfloat16().float(), k=3))

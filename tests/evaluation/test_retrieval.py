@@ -39,6 +39,14 @@ def test_recall_by_hand() -> None:
     assert found[1] == knn_accuracy(gallery, queries, k=1)
 
 
+def test_cosines_that_float32_cannot_tell_apart_are_told_apart() -> None:
+    gallery, queries = (Features(1 + 1e-4 * one.features, one.labels) for one in (draw(40, 0), draw(30, 1)))
+    cosine = normalize(queries.features.double(), dim=1) @ normalize(gallery.features.double(), dim=1).T
+    assert retrieval(gallery, queries, k=1).recall[1] == float(
+        (gallery.labels[cosine.argmax(dim=1)] == queries.labels).double().mean()
+    )
+
+
 def test_result_does_not_depend_on_chunks_or_length() -> None:
     gallery, queries = draw(50, 0), draw(30, 1)
     longer = Features(queries.features * 7, queries.labels)

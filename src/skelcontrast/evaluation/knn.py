@@ -53,7 +53,8 @@ def knn_predict(
 ) -> Tensor | dict[int, Tensor]:
     r"""Classify by the `k` most similar training features.
 
-    Similarity is the cosine. Each neighbour votes for its class, with weight 1 or, given a temperature t, with weight
+    Similarity is the cosine, in float64: features of an untrained encoder nearly all point one way, and float32 cannot
+    tell their cosines apart. Each neighbour votes for its class, with weight 1 or, given a temperature t, with weight
     :math:`\exp(\text{similarity} / t)`. Where classes are tied, the tied class of the nearest neighbour wins.
 
     Args:
@@ -100,11 +101,11 @@ def knn_predict(
     if temperature is not None:
         _check.interval(owner, "temperature", temperature, 0, open_low=True)
 
-    train = nn.functional.normalize(train_features.float(), dim=1)
+    train = nn.functional.normalize(train_features.double(), dim=1)
     classes, class_index = torch.unique(train_labels, return_inverse=True)
     predictions: dict[int, list[Tensor]] = {number: [] for number in numbers}
     for test in torch.split(test_features, chunk_size):
-        similarity, rows = _nearest(nn.functional.normalize(test.float(), dim=1), train, max(numbers), chunk_size)
+        similarity, rows = _nearest(nn.functional.normalize(test.double(), dim=1), train, max(numbers), chunk_size)
         for number, parts in predictions.items():
             near, near_classes = similarity[:, :number], class_index[rows[:, :number]]
             parts.append(classes[_vote(near, near_classes, len(classes), temperature)])
@@ -176,7 +177,7 @@ def _vote(similarity: Tensor, classes: Tensor, num_classes: int, temperature: fl
     """Return the class (L,) with most votes of the neighbours (L, k), the nearest neighbour's among tied ones."""
     if temperature is None:
         weight = torch.ones_like(similarity)
-    else:  # the greatest similarity is taken off, as exp(1 / 0.01) is beyond float32; it cancels in the comparison
+    else:  # the greatest similarity is taken off, as exp(1 / 0.001) is beyond float64; it cancels in the comparison
         weight = ((similarity - similarity[:, :1]) / temperature).exp()
     votes = weight.new_zeros(len(weight), num_classes).scatter_add_(1, classes, weight)
     winning = (votes == votes.amax(dim=1, keepdim=True)).gather(1, classes)

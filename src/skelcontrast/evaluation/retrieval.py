@@ -31,7 +31,7 @@ def retrieval(
     chunk_size: int = 128,
     progress: bool = False,
 ) -> Retrieval:
-    r"""Rank a gallery by its cosine to each query and measure where the query's class stands.
+    r"""Rank a gallery by its cosine to each query, in float64, and measure where the query's class stands.
 
     The average precision of a query with R sequences of its class, at ranks :math:`r_1 < \dots < r_R`, is
     :math:`\frac{1}{R} \sum_i i / r_i`: 1 if they all come first.
@@ -68,8 +68,8 @@ def retrieval(
     chunk_size = _check.integer(owner, "chunk_size", chunk_size, 1)
     numbers = neighbor_numbers(owner, k, len(gallery.features), rows_are="sequences in the gallery")
 
-    stored = nn.functional.normalize(gallery.features.detach().float(), dim=1)
-    asked = nn.functional.normalize(queries.features.detach().float(), dim=1)
+    stored = nn.functional.normalize(gallery.features.detach().double(), dim=1)
+    asked = nn.functional.normalize(queries.features.detach().double(), dim=1)
     rank = torch.arange(1, len(stored) + 1, device=stored.device)
     precisions: list[Tensor] = []
     firsts: list[Tensor] = []
