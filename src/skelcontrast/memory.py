@@ -24,6 +24,7 @@ class MemoryQueue(nn.Module):
         generator: Source of the random start on the CPU; torch's default where `None`.
 
     Raises:
+        TypeError: If a size is not an integer.
         ValueError: If a size is not positive.
 
     References:

@@ -67,9 +67,9 @@ class AimCLR(MomentumContrast):
         queue_size: Number of stored keys, K.
         momentum: Weight of the old key parameters, in [0, 1].
         temperature: Temperature of every softmax, positive.
-        k: Neighbours mined per view.
-        alpha: Weight of InfoNCE or NNM.
-        beta: Weight of D3M.
+        k: Neighbours mined per view, from 1 to K; used with ``mine=True``.
+        alpha: Weight of InfoNCE or NNM, at least 0.
+        beta: Weight of D3M, at least 0.
         drop: Drop layer of the extreme view; ``"preset"`` for the preset's EADM, `None` for no dropped view.
         positives: How mined neighbours enter the loss, see `losses.nnm`; ``"preset"`` for the preset's form.
         key_init: How the key side starts, see `MomentumEncoder`; ``"preset"`` for the preset's start.
@@ -78,8 +78,8 @@ class AimCLR(MomentumContrast):
             ``"official"``: the released code's EADM, NNM as a mean, key side drawn independently.
 
     Raises:
-        TypeError: If `head` has no integer ``out_features``, `drop` is no module, or a drop layer meets an encoder
-            without feature map.
+        TypeError: If `head` has no integer ``out_features``, `drop` is no module, a drop layer meets an encoder
+            without feature map, or a setting is of the wrong kind.
         ValueError: If a setting is out of range.
 
     References:

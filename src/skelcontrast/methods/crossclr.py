@@ -52,7 +52,7 @@ class CrosSCLR(nn.Module):
     Args:
         streams: Two or more built methods, by name, that share no parameter. Banks must be of one size and filled
             alike, since row j holds the same sample in all; temperatures and implementations must agree.
-        k: Neighbours that every other stream hands over.
+        k: Neighbours that every other stream hands over, from 1 to K.
         context: Whether products of two streams' similarities take part, see `losses.cross_stream`.
 
     Raises:

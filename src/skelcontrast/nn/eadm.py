@@ -98,17 +98,19 @@ class EADM(nn.Module):
     of another's, or all. Look at ``masks(x).dropped_shares()`` before you trust a margin, or give `drop_share`.
 
     Args:
-        keep_margin: Mean attention from which a joint or frame is dropped, in (0.6225, 1]. The paper's ``keep_margin``.
+        keep_margin: Mean attention from which a joint or frame is dropped, in (0.6225, 1]. The paper's ``keep_margin``;
+            0.7, that of the released model, where neither it nor `drop_share` is given.
         drop_share: Instead of the margin: drop this share, in [0, 1), of the most attended joints and of the most
             attended frames (or elements), rounded down.
         temporal: ``"frame"`` drops whole frames (Algorithm 1); ``"element"`` drops single values (released code).
         rescale: ``"sample"`` scales every sample by what it lost; ``"batch"`` by what the batch lost (released code).
-        lambda_: Regulariser of SimAM.
+        lambda_: Regulariser of SimAM, positive.
         correction: Variance correction of SimAM, see `simam_attention`.
         when: ``"always"`` or only in ``"training"`` mode.
 
     Raises:
-        ValueError: If a margin or share is out of range, or both are given.
+        TypeError: If a setting is of the wrong kind.
+        ValueError: If a setting is out of range, or margin and share are both given.
 
     Deviates from the paper: a mask that would drop everything drops nothing, where Algorithm 1 divides 0 by 0. That is
     decided per sample, or for the batch as a whole under ``rescale="batch"``.

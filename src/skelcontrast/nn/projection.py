@@ -16,6 +16,7 @@ class ProjectionHead(nn.Module):
         hidden_features: Size of the hidden layer; `in_features` unless given.
 
     Raises:
+        TypeError: If a size is not an integer.
         ValueError: If a size is not positive.
 
     References:

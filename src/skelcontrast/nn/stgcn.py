@@ -129,15 +129,16 @@ class STGCN(nn.Module):
     Args:
         layout: The skeleton; gives the graph and the number of joints V.
         in_channels: Coordinates per joint, C (3, or 2 for poses in the image).
-        channels: Output channels of the blocks; the last is the feature size.
-        strides: Stride over frames of the blocks.
-        strategy: Partition strategy of the graph.
-        max_hop: Hops within which joints are neighbours.
+        channels: Output channels of the blocks; the last is the feature size, D.
+        strides: Stride over frames of the blocks, as many as `channels`: each makes T frames ``ceil(T / stride)``.
+        strategy: How the graph is cut into partitions, see `skeleton.adjacency`.
+        max_hop: Bones within which joints are neighbours, at least 1.
         dropout: Dropout of every block but the first, in [0, 1).
         bodies: How the bodies of a sample are pooled. ``"present"`` averages those that are anywhere non-zero (all
             of them where none is); ``"all"`` averages the absent, all-zero ones in too, as the released code does.
 
     Raises:
+        TypeError: If `layout` is not a `SkeletonLayout`, or a setting is of the wrong kind.
         ValueError: If `channels` and `strides` differ in length, or a setting is out of range.
 
     Deviates from the paper: the paper does not say how bodies are pooled; ``bodies="all"`` is the released behaviour.
