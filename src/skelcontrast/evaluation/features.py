@@ -208,6 +208,15 @@ def neighbor_numbers(owner: str, k: int | Sequence[int], rows: int, *, rows_are:
     return tuple(_check.integer(owner, "k", number, 1, rows, hint=hint) for number in numbers)
 
 
+def directions(features: Tensor) -> Tensor:
+    """Return features (N, D) of length one, in float64; on MPS, which has none, in float32.
+
+    Those of an untrained encoder nearly all point one way, and in float32 their cosines are equal but for rounding.
+    """
+    wide = torch.float32 if features.device.type == "mps" else torch.float64
+    return nn.functional.normalize(features.detach().to(wide), dim=1)
+
+
 def check_classes_present(
     owner: str,
     train: Features | SkeletonSource,

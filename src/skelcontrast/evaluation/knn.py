@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
@@ -14,6 +14,7 @@ from skelcontrast.evaluation.features import (
     check_features,
     check_labels,
     check_sets,
+    directions,
     neighbor_numbers,
 )
 
@@ -101,11 +102,11 @@ def knn_predict(
     if temperature is not None:
         _check.interval(owner, "temperature", temperature, 0, open_low=True)
 
-    train = nn.functional.normalize(train_features.double(), dim=1)
+    train = directions(train_features)
     classes, class_index = torch.unique(train_labels, return_inverse=True)
     predictions: dict[int, list[Tensor]] = {number: [] for number in numbers}
     for test in torch.split(test_features, chunk_size):
-        similarity, rows = _nearest(nn.functional.normalize(test.double(), dim=1), train, max(numbers), chunk_size)
+        similarity, rows = _nearest(directions(test), train, max(numbers), chunk_size)
         for number, parts in predictions.items():
             near, near_classes = similarity[:, :number], class_index[rows[:, :number]]
             parts.append(classes[_vote(near, near_classes, len(classes), temperature)])

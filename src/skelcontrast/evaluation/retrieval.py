@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skelcontrast import _check, _progress
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation.features import Features, check_classes_present, check_sets, neighbor_numbers
+from skelcontrast.evaluation.features import Features, check_classes_present, check_sets, directions, neighbor_numbers
 
 
 class Retrieval(NamedTuple):
@@ -68,8 +68,8 @@ def retrieval(
     chunk_size = _check.integer(owner, "chunk_size", chunk_size, 1)
     numbers = neighbor_numbers(owner, k, len(gallery.features), rows_are="sequences in the gallery")
 
-    stored = nn.functional.normalize(gallery.features.detach().double(), dim=1)
-    asked = nn.functional.normalize(queries.features.detach().double(), dim=1)
+    stored = directions(gallery.features)
+    asked = directions(queries.features)
     rank = torch.arange(1, len(stored) + 1, device=stored.device)
     precisions: list[Tensor] = []
     firsts: list[Tensor] = []
