@@ -85,6 +85,18 @@ def test_spectral_is_differentiable_once() -> None:
 
 
 @pytest.mark.parametrize("implementation", ["direct", "spectral"])
+def test_what_it_returns_can_be_written_over(implementation: TemporalConvImplementation) -> None:
+    x, weight, bias = draw(2, 3, 4, 7, 5, 3)
+    x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    in_place = temporal_conv(x, weight, bias, implementation=implementation).relu_()
+    arrays = reference.array(x), reference.array(weight)[..., 0], reference.array(bias)
+    expected = torch.from_numpy(reference.temporal_conv(*arrays, 1)).relu()
+    torch.testing.assert_close(in_place, expected, rtol=1e-10, atol=1e-10)
+    (gradient,) = torch.autograd.grad(in_place.sum(), [bias])
+    torch.testing.assert_close(gradient, (expected > 0).double().sum((0, 2, 3)))
+
+
+@pytest.mark.parametrize("implementation", ["direct", "spectral"])
 def test_dtype_under_autocast_and_an_empty_batch(implementation: TemporalConvImplementation) -> None:
     weight = torch.randn(4, 3, 5, 1)
     for shape in ((2, 3, 7, 5), (0, 3, 7, 5)):

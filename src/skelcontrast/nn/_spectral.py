@@ -98,12 +98,6 @@ def _frame_rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(2)
 
 
-def _features(rows: Tensor, joints: int) -> Tensor:
-    """Return rows (N, T, V C) as (N, C, T, V), channels-last."""
-    samples, frames, columns = rows.shape
-    return rows.view(samples, frames, joints, columns // joints).permute(0, 3, 1, 2)
-
-
 def _transform(matrix: Tensor, rows: Tensor, into: Tensor) -> Tensor:
     """Multiply every sample of `rows` (n, T, V C) by a matrix (R, T) into (R, n, V C)."""
     for n, sample in enumerate(rows):
@@ -115,7 +109,10 @@ def spectral_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve x (N, C_in, T, V) over frames with weight (C_out, C_in, L), padded by L // 2, and add bias (C_out,)."""
     plan = _Plan(x, weight)
     rows = _frame_rows(x)
-    out = x.new_empty(plan.samples, plan.frames, plan.joints * plan.out_channels)
+    sizes = plan.samples, plan.out_channels, plan.frames, plan.joints
+    # Made whole, for autograd lets nobody write over what an operation returns as a view.
+    out = torch.empty(sizes, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    out_rows = _frame_rows(out)
     bias_row = bias.repeat(plan.joints)
     for start in range(0, plan.samples, plan.chunk):
         chunk = rows[start : start + plan.chunk]
@@ -123,15 +120,16 @@ def spectral_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         _transform(plan.basis.analysis, chunk, inner)
         torch.bmm(plan.rows(inner, plan.in_channels), plan.maps, out=plan.rows(outer, plan.out_channels))
         for n in range(len(chunk)):
-            torch.addmm(bias_row, plan.basis.synthesis, outer[:, n], out=out[start + n])
-    return _features(out, plan.joints)
+            torch.addmm(bias_row, plan.basis.synthesis, outer[:, n], out=out_rows[start + n])
+    return out
 
 
 def spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients in x, weight and bias; the input is transformed again rather than kept."""
     plan = _Plan(x, weight)
     rows, upper_rows = _frame_rows(x), _frame_rows(upstream)
-    grad_rows, grad_maps = torch.empty_like(rows), torch.zeros_like(plan.maps)
+    grad_x = torch.empty_like(x, memory_format=torch.channels_last)
+    grad_rows, grad_maps = _frame_rows(grad_x), torch.zeros_like(plan.maps)
     grad_bias = x.new_zeros(plan.out_channels)
     for start in range(0, plan.samples, plan.chunk):
         chunk = rows[start : start + plan.chunk]
@@ -146,4 +144,4 @@ def spectral_gradients(upstream: Tensor, x: Tensor, weight: Tensor) -> tuple[Ten
             torch.mm(plan.basis.analysis.t(), inner[:, n], out=grad_rows[start + n])
     taps_first = plan.basis.taps.t() @ grad_maps.flatten(1)
     grad_weight = taps_first.view(plan.length, plan.in_channels, plan.out_channels).permute(2, 1, 0).contiguous()
-    return _features(grad_rows, plan.joints), grad_weight, grad_bias * (plan.frames + plan.length // 2)
+    return grad_x, grad_weight, grad_bias * (plan.frames + plan.length // 2)
