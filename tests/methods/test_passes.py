@@ -141,7 +141,7 @@ def test_layer_by_layer_the_extreme_pass_changes_what_the_query_pass_has_changed
 
 
 @pytest.mark.parametrize(
-    "why", ["heard", "block heard", "spectral norm", "evaluated", "another kind", "head with a state"]
+    "why", ["heard", "block heard", "fewer parts", "spectral norm", "evaluated", "another kind", "head with a state"]
 )
 def test_otherwise_the_extreme_pass_follows_the_query_pass(device: Device, why: str) -> None:
     class Other(STGCN):
@@ -152,6 +152,9 @@ def test_otherwise_the_extreme_pass_follows_the_query_pass(device: Device, why: 
         model.encoder.get_submodule("blocks.1.tcn.1").register_forward_hook(lambda *_: None)
     elif why == "block heard":
         model.encoder.get_submodule("blocks.1").register_forward_hook(lambda *_: None)
+    elif why == "fewer parts":
+        block = model.encoder.get_submodule("blocks.1")
+        block.tcn = nn.Sequential(*list(block.get_submodule("tcn").children())[:4])
     elif why == "spectral norm":
         nn.utils.parametrizations.spectral_norm(model.encoder.get_submodule("blocks.0.gcn"))
     elif why == "evaluated":

@@ -55,6 +55,45 @@ def test_a_residual_path_or_a_temporal_one_with_hooks_is_called() -> None:
     assert set(calls) == {block.tcn, block.residual}
 
 
+@pytest.mark.parametrize("change", ["a gate", "no dropout", "norms folded"])
+def test_a_block_computes_with_the_parts_that_it_is_given(change: str) -> None:
+    block = STGCNBlock(4, 8, adjacency(NTU_RGBD_25), stride=2).double()
+    block(torch.randn(3, 4, 5, 25, dtype=torch.float64))  # moves the running statistics
+    norm_in, relu, conv, norm_out, dropout = list(block.eval().tcn)
+    temporal, residual = [norm_in, relu, conv, norm_out, dropout], list(block.get_submodule("residual").children())
+    if change == "a gate":
+        temporal[4] = nn.Sigmoid()  # which keeps what it returns for its gradient
+    elif change == "no dropout":
+        temporal.pop()
+    else:
+        temporal[2:4] = [folded(conv, norm_out), nn.Identity()]
+        residual = [folded(*residual)]
+    block.tcn, block.residual = nn.Sequential(*temporal), nn.Sequential(*residual)
+
+    def plain(x: Tensor) -> Tensor:
+        y, kept = block.gcn(x), x[:, :, ::2]
+        for module in temporal:
+            y = module(y)
+        for module in residual:
+            kept = module(kept)
+        return torch.relu(y + kept)
+
+    x, found = torch.randn(2, 4, 5, 25, dtype=torch.float64), []
+    for form in (block, plain):
+        block.zero_grad()
+        out = form(x)
+        out.square().sum().backward()
+        found.append([out, *(parameter.grad for parameter in block.parameters())])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
+def folded(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return nn.utils.fuse_conv_bn_eval(conv, norm)
+
+
 @pytest.mark.parametrize("tiles", [True, False])
 @pytest.mark.parametrize("narrow", [True, False])
 def test_memory_is_channels_last_from_end_to_end(monkeypatch: pytest.MonkeyPatch, narrow: bool, tiles: bool) -> None:

@@ -21,6 +21,7 @@ _HOOKS_OF_ALL = (
     hooks._global_backward_pre_hooks,
 )
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv, GraphConv)
+_KEEP_NO_OUTPUT = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.Dropout, Dropout)  # so that it may be written over
 
 
 class _Tracking(Protocol):
@@ -130,16 +131,17 @@ def normalized(
     p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     if all(_is_known(module) for module in modules) and p < 1 and is_fused(norm, x, residual):
         return fused(norm, x, p, residual, relu=relu is not False, sums=sums, left_out=left_out)
-    heard = any(has_listeners(module) for module in modules)  # they may keep what they are shown
+    # Hooks may keep what they are shown, and modules of others what they return, for their gradient.
+    in_place = all(type(module) in _KEEP_NO_OUTPUT and not has_listeners(module) for module in modules)
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
     if dropout is not None:
         out = dropout(out)
     added = settled(residual)
     if added is not None:
-        out = out + added if heard else out.add_(added)
+        out = out.add_(added) if in_place else out + added
     if isinstance(relu, nn.Module):
         return relu(out)  # type: ignore[no-any-return]  # modules return anything
-    return F.relu(out, inplace=not heard) if relu else out
+    return F.relu(out, inplace=in_place) if relu else out
 
 
 def fused(
@@ -202,9 +204,9 @@ def has_listeners(module: nn.Module) -> bool:
     return bool(own) or (not torch.compiler.is_compiling() and any(_HOOKS_OF_ALL))
 
 
-def is_plain(module: nn.Module | None) -> TypeGuard[nn.Sequential]:
-    """Tell whether a module is a sequence whose parts may be called without it."""
-    return type(module) is nn.Sequential and not has_listeners(module)
+def is_plain(module: nn.Module | None, parts: int) -> TypeGuard[nn.Sequential]:
+    """Tell whether a module is a sequence of so many parts that may be called without it."""
+    return type(module) is nn.Sequential and len(module) == parts and not has_listeners(module)
 
 
 def _is_for_kernels(x: Tensor, residual: Tensor | None) -> bool:

@@ -32,6 +32,7 @@ from skelcontrast.nn.temporal_conv import TemporalConv
 from skelcontrast.skeleton import SkeletonLayout, Strategy, adjacency
 
 BodyPooling: TypeAlias = Literal["present", "all"]
+_TEMPORAL, _RESIDUAL = 5, 2  # parts of a block's paths, which others may have changed
 
 
 class STGCNBlock(nn.Module):
@@ -94,12 +95,12 @@ class STGCNBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
-        if not is_plain(self.tcn):
+        if not is_plain(self.tcn, _TEMPORAL):
             out: Tensor = self.tcn(self.gcn(x))
             added = settled(self._added_back(each(x, self.stride), memory_format_of(x)))
             return F.relu(out if added is None else out + added)
         norm_in, relu, conv, norm_out, dropout = self.tcn
-        if _by_kernels(self.residual):
+        if _by_kernels(self.residual, _RESIDUAL):
             between, kept = branched(self.gcn, norm_in, x, relu=relu, every=self.stride)
         else:
             between, kept = convolved(self.gcn, norm_in, x, relu=relu), each(x, self.stride)
@@ -114,7 +115,7 @@ class STGCNBlock(nn.Module):
         # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
         if self.stride != 1:
             kept = kept.contiguous(memory_format=memory_format)
-        if is_plain(self.residual):
+        if is_plain(self.residual, _RESIDUAL):
             conv, norm = self.residual
             return convolved_to_add(conv, norm, kept)
         added: Tensor = self.residual(kept)
@@ -274,15 +275,15 @@ def changes_in_turn(encoder: nn.Module, x: Tensor) -> bool:
     blocks = all(
         type(block) is STGCNBlock
         and type(block.gcn) is GraphConv
-        and _by_kernels(block.tcn)
-        and (block.residual is None or _by_kernels(block.residual))
+        and _by_kernels(block.tcn, _TEMPORAL)
+        and (block.residual is None or _by_kernels(block.residual, _RESIDUAL))
         for block in encoder.blocks
     )
     return blocks and is_left_to_kernels(encoder.data_bn)
 
 
-def _by_kernels(parts: nn.Module | None) -> bool:
+def _by_kernels(path: nn.Module | None, parts: int) -> bool:
     """Tell whether a path through a block hands on what it gets, or is a sequence of which kernels take the place."""
-    if type(parts) is nn.Identity:
-        return not has_listeners(parts)
-    return is_plain(parts) and all(map(is_left_to_kernels, parts))
+    if type(path) is nn.Identity:
+        return not has_listeners(path)
+    return is_plain(path, parts) and all(map(is_left_to_kernels, path))
