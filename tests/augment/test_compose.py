@@ -222,6 +222,23 @@ def test_maps_of_a_user_merge_in_every_dtype(dtype: torch.dtype, made_in: torch.
         torch.testing.assert_close(y, one_by_one(compose, x, params), rtol=tolerance, atol=tolerance)
 
 
+@dataclass(frozen=True)
+class Double(AxisTransform[tuple[()]]):
+    """A user's map that draws nothing."""
+
+    def sample(self, x: torch.Tensor, generator: torch.Generator | None = None) -> tuple[()]:  # noqa: ARG002
+        return ()
+
+    def maps(self, x: torch.Tensor, params: tuple[()]) -> AxisMaps:  # noqa: ARG002
+        return AxisMaps(channel=torch.full((len(x), x.shape[1]), 2.0))
+
+
+def test_a_transform_may_draw_nothing() -> None:
+    x = torch.randn(4, 3, 9, 3, 2)
+    for transform in (Double(), Compose(Double()), Compose(TemporalFlip(p=0.0), Double())):
+        torch.testing.assert_close(transform(x), 2 * x)
+
+
 def test_every_built_in_linear_transform_merges() -> None:
     merging = [type(transform).__name__ for transform in EIGHT if isinstance(transform, AxisTransform)]
     assert len(merging) == 7

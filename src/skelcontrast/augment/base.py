@@ -34,7 +34,8 @@ class Transform(ABC, Generic[Params]):
             generator: Source of randomness, on the device of `x`; PyTorch's default generator if not given.
 
         Returns:
-            A NamedTuple of tensors on the device of `x`, each with N as its first axis.
+            A NamedTuple of tensors on the device of `x`, each with N as its first axis; an empty tuple if nothing is
+            drawn.
         """
 
     @abstractmethod
@@ -78,8 +79,8 @@ class Transform(ABC, Generic[Params]):
         owner = type(self).__name__
         if self.params_type is not None and not isinstance(params, self.params_type):
             _check.fail(owner, "params", f"be {self.params_type.__name__}", type(params).__name__, kind=TypeError)
-        given = {tensor.shape[0] for tensor in params}
-        if given != {x.shape[0]}:
+        given = {tensor.shape[0] for tensor in params}  # none, where nothing is drawn
+        if given - {x.shape[0]}:
             hint = "They were drawn for a batch of another size."
             got = " and ".join(str(size) for size in sorted(given))
             _check.fail(owner, "params", f"be for N = {len(x)} samples", got, hint=hint)
