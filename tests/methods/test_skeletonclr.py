@@ -4,6 +4,7 @@ import copy
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.reference import losses as reference
@@ -38,6 +39,14 @@ def test_loss_is_equation_1() -> None:
     expected = reference.info_nce(views.query, views.key, model.bank.keys, temperature=0.2)
     assert loss.total.item() == pytest.approx(sum(expected) / 5, abs=1e-10)
     assert loss.total is loss.info_nce
+
+
+def test_any_head_that_says_how_many_numbers_it_gives() -> None:
+    encoder = STGCN(COCO_17, channels=(4,), strides=(1,))
+    sizes: tuple[Any, ...] = (6, np.int64(6))
+    for size in sizes:
+        model = SkeletonCLR(encoder, nn.Linear(4, size), queue_size=16)
+        assert (model.bank.dim, model.embed(*torch.randn(2, 3, 3, 6, 17, 1)).key.shape) == (6, (3, 6))
 
 
 @pytest.mark.parametrize("method", [SkeletonCLR, AimCLR])

@@ -1,6 +1,7 @@
 """What every method of the family has: both sides, a bank, and the calls that change them."""
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -40,7 +41,7 @@ class MomentumContrast(nn.Module):
         super().__init__()
         name = type(self).__name__
         dim = getattr(head, "out_features", None)
-        if not isinstance(dim, int):
+        if not isinstance(dim, Integral):  # NumPy's integers too
             _check.fail(name, "head", "have an integer `out_features`, the embedding size", dim, kind=TypeError)
         _check.integer(name, "queue_size", queue_size, 1)
         _check.interval(name, "momentum", momentum, 0, 1)
@@ -49,7 +50,7 @@ class MomentumContrast(nn.Module):
         self.implementation: Implementation = implementation
         self.temperature = _check.interval(name, "temperature", temperature, 0, open_low=True)
         self.moco = MoCo(encoder, head, momentum=momentum, key_init=key_init)
-        self.bank = MemoryQueue(queue_size, dim)
+        self.bank = MemoryQueue(queue_size, int(dim))
 
     @property
     def encoder(self) -> nn.Module:
