@@ -85,7 +85,7 @@ def interval(
         fail(owner, name, "be a number", repr(value), kind=TypeError)
     number = float(value)
     inside = (number > low if open_low else number >= low) and (number < high if open_high else number <= high)
-    if not (inside and math.isfinite(number)):
+    if not (inside and -math.inf < number < math.inf):
         left = "(" if open_low or low == -math.inf else "["
         right = ")" if open_high or high == math.inf else "]"
         fail(owner, name, f"lie in {left}{low:g}, {high:g}{right}", f"{number:g}", hint=hint)

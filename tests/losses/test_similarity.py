@@ -204,13 +204,13 @@ def test_compiles_without_a_graph_break(implementation: Implementation) -> None:
 @pytest.mark.parametrize(
     "name", ["chunked info_nce", "chunked d3m", "chunked nnm sum", "chunked cross_stream", "dense aimclr"]
 )
-def test_compiles_alone_for_batches_of_any_size(name: str, trains: bool) -> None:
+def test_compiles_alone_for_batches_of_any_size_and_any_temperature(name: str, trains: bool) -> None:
     torch.compiler.reset()
     compiled = torch.compile(LOSSES[name], fullgraph=True, backend="aot_eager")
-    for N in (4, 3, 6):
+    for N, temperature in ((4, 0.07), (3, 0.07), (6, 0.1), (6, 0.2)):
         query, extreme, positive, bank = draw(N, 8, 40)
         inputs = query.requires_grad_(trains), extreme, positive, bank
-        torch.testing.assert_close(compiled(*inputs, 0.07, "mean"), LOSSES[name](*inputs, 0.07, "mean"))
+        torch.testing.assert_close(compiled(*inputs, temperature, "mean"), LOSSES[name](*inputs, temperature, "mean"))
 
 
 @every_loss

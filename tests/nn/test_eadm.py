@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.compiling import needs_compiler
 from tests.reference import nn as reference
 from torch import Tensor
 
@@ -284,6 +285,15 @@ def test_a_trace_takes_other_batches(options: dict[str, Any], temporal: Literal[
     for samples in (1, 10):  # of which a CPU takes more than one at once, but not 10
         x = features(samples, 256, 13, 25, dtype=torch.float32)
         torch.testing.assert_close(traced(x), drop(x))
+
+
+@needs_compiler
+def test_compiles_with_one_margin_after_another() -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(lambda drop, x: drop(x), fullgraph=True, backend="aot_eager")
+    x = features(3, 4, 7, 20)
+    for drop in (EADM(0.66), EADM(0.68, lambda_=1e-3), EADM(0.7, lambda_=1e-2)):
+        torch.testing.assert_close(compiled(drop, x), drop(x))
 
 
 def test_empty_batch() -> None:
