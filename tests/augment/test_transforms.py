@@ -260,6 +260,7 @@ def test_draws_compile_too() -> None:
     first, second = compiled(x), compiled(x)
     assert first.isfinite().all()
     assert not torch.equal(first, second), "the graph holds on to its draws"
+    assert all(compiled(x[:samples]).shape[0] == samples for samples in (4, 5))
 
 
 @pytest.mark.gpu

@@ -168,6 +168,13 @@ def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generato
     return torch.empty(shape, dtype=torch.float32, device=x.device).uniform_(low, high, generator=generator)
 
 
+def integers(x: Tensor, high: int, generator: torch.Generator | None) -> Tensor:
+    """Draw whole numbers from 0 to `high` - 1, (N,) int64."""
+    if generator is None:  # named though absent, it keeps torch's compiler from taking batches of another size
+        return torch.randint(high, (len(x),), device=x.device)
+    return torch.randint(high, (len(x),), generator=generator, device=x.device)
+
+
 def chosen(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Draw which samples a transform acts on, (N,) bool, each with probability `p`."""
     return torch.empty(len(x), dtype=torch.bool, device=x.device).bernoulli_(p, generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 from skelcontrast import _check
 from skelcontrast._shared import count, joint_index, shared
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
+from skelcontrast.augment.base import AxisTransform, chosen, integers, map_dtype, uniform
 from skelcontrast.skeleton.layout import SkeletonLayout, check_joints, check_layout
 
 
@@ -220,7 +220,7 @@ class Rotate(AxisTransform[RotateParams]):
         N, C = self.check(x).shape[:2]
         axes = 3 if C == 3 else 1
         share = uniform(x, (N, axes), -1.0 if self.signed else 0.0, 1.0, generator)
-        main = torch.randint(axes, (N,), generator=generator, device=x.device)
+        main = integers(x, axes, generator)
         degrees = share * _largest(axes, self.max_degrees, self.max_minor_degrees, x.device).index_select(0, main)
         if self.p < 1:
             degrees = degrees * chosen(x, self.p, generator)[:, None]
@@ -300,9 +300,8 @@ class AxisMask(AxisTransform[AxisMaskParams]):
 
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> AxisMaskParams:
         """Draw the coordinate for each sample."""
-        N, C = self.check(x).shape[:2]
-        axis = torch.randint(C, (N,), generator=generator, device=x.device)
-        others = _off_diagonal(C, torch.bool, x.device).index_select(0, axis)
+        C = self.check(x).shape[1]
+        others = _off_diagonal(C, torch.bool, x.device).index_select(0, integers(x, C, generator))
         return AxisMaskParams(others | chosen(x, 1 - self.p, generator)[:, None])
 
     def check_params(self, x: Tensor, params: AxisMaskParams) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from skelcontrast import _check
 from skelcontrast._shared import count, shared
 from skelcontrast.augment.axes import AxisMaps
-from skelcontrast.augment.base import AxisTransform, chosen, map_dtype, uniform
+from skelcontrast.augment.base import AxisTransform, chosen, integers, map_dtype, uniform
 
 NARROW = 1e-3  # a width in frames at which a blur changes nothing: the weight of the next frame is zero in float64
 
@@ -53,9 +53,8 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
 
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> TemporalCropParams:
         """Draw where each sample's crop starts."""
-        N, _, T = self.check(x).shape[:3]
-        last = 2 * (T // self.padding_ratio)
-        return TemporalCropParams(torch.randint(last + 1, (N,), generator=generator, device=x.device))
+        T = self.check(x).shape[2]
+        return TemporalCropParams(integers(x, 2 * (T // self.padding_ratio) + 1, generator))
 
     def maps(self, x: Tensor, params: TemporalCropParams) -> AxisMaps:
         """Return the frame shown at each time."""
