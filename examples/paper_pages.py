@@ -85,8 +85,9 @@ def draw(args: argparse.Namespace, name: str, rows: Sequence[Row], path: Path) -
         return bool(logs)
     if name == "figure 3":
         bars = {titles[row.name]: {column: held for (column, _), held in row.cells.items() if held} for row in rows}
-        viz.plot_bars({label: held for label, held in bars.items() if held}).savefig(path, dpi=110)
-        return True
+        if bars := {label: held for label, held in bars.items() if held}:
+            viz.plot_bars(bars).savefig(path, dpi=110)
+        return bool(bars)
     return False
 
 

@@ -167,6 +167,13 @@ def test_runs_of_other_settings_are_not_rendered(
     assert "protocol cross-subject where cross-view is stored" in capsys.readouterr().err
 
 
+def test_what_nothing_is_known_of_yet_is_a_table_without_numbers(script: ModuleType, tmp_path: Path) -> None:
+    script.main(["--figure", "3", "--budget", "small", "--out", str(tmp_path), "--partial"])
+    page = (tmp_path / "tables.md").read_text()
+    assert "| untrained encoder | - | - | - |" in page
+    assert "![" not in page
+
+
 def test_the_page_says_for_which_data_the_paper_has_numbers(script: ModuleType) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "results.md").read_text()
     rows = re.findall(r"^\| `prepared/(\w+)` \| `(\w+)` \| ([\d ]+) \|$", page, re.MULTILINE)
