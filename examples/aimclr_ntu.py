@@ -1,4 +1,4 @@
-r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, end with a linear probe. To be copied, with `command_line.py`.
+r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
 
 The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
 
@@ -13,16 +13,18 @@ Interrupted runs go on with ``--resume`` and the same settings. Only what leaves
 """
 
 import math
+import re
+import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
 
-from command_line import errors_in_one_line, progress, refuse_idle
 from skelcontrast import augment, checkpoint, data, evaluation, losses, memory, methods, nn
 from skelcontrast.cuda_graph import CapturedStep
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout, to_stream
@@ -32,7 +34,7 @@ Loss: TypeAlias = methods.AimCLRLoss | methods.SkeletonCLRLoss
 Compare: TypeAlias = Callable[[Tensor, tuple[Any, ...]], tuple[Tensor, Loss]]
 Step: TypeAlias = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 KINDS = ("prepared", "synthetic", "utd-mhad", "official-npy")
-IDLE = {
+IDLE = {  # options that do nothing, by the option and value beside which they do not
     ("no_drop", True): ("keep_margin",),
     ("method", "skeletonclr"): ("no_drop", "keep_margin", "positives", "extreme_from", "mine_from"),
     ("schedule", "cosine"): ("lr_drop",),
@@ -85,7 +87,11 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--resume", action="store_true", help="go on from the checkpoint in --out, by the same settings (see above)")
     args = parser.parse_args(argv)
     settle_data(args, parser.error)
-    refuse_idle(parser, args, IDLE)
+    for (name, value), idle in IDLE.items():
+        for option in (one for one in idle if vars(args)[name] == value):
+            if vars(args)[option] != parser.get_default(option):
+                beside = name if value is True else f"{name} {value}"
+                parser.error(f"--{option} does nothing with --{beside}".replace("_", "-"))
     if args.eval_every < 1:
         parser.error(f"--eval-every must be at least 1, got {args.eval_every}")
     if args.fast and not args.device.startswith("cuda"):
@@ -193,6 +199,27 @@ def build_step(model: Model, clips: data.SkeletonDataset, args: Namespace, epoch
         return {name: term.detach() for name, term in loss._asdict().items() if term is not None}
 
     return CapturedStep(step, clips.take(range(args.batch_size)).to(args.device), model.train()) if args.fast else step
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Say what is wrong with the input; an error that the library or the system did not word keeps its traceback."""
+    try:
+        yield
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        if not isinstance(error, OSError) and not re.match(r"[\w.]+: `", str(error)):
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def progress(batches: Iterable[Any], title: str, *, shown: bool = True) -> Iterable[Any]:
+    """Show how far an epoch is, on a terminal and where tqdm is installed."""
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        batches = tqdm(batches, desc=title, leave=False, disable=None if shown else True)
+    return batches
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ import torch
 from torch import distributed
 
 import aimclr_ntu as pretraining
-from command_line import errors_in_one_line, progress, refuse
+from aimclr_ntu import errors_in_one_line, progress
+from command_line import refuse
 from skelcontrast import checkpoint, evaluation
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 
 import aimclr_ntu as pretraining
-from command_line import errors_in_one_line, progress, refuse
+from aimclr_ntu import errors_in_one_line, progress
+from command_line import refuse
 from skelcontrast import checkpoint, methods
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Scores, extract_features, fuse, knn_accuracy, linear_probe, mean_terms

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from command_line import progress
+from aimclr_ntu import progress
 from skelcontrast import augment, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe, mean_terms

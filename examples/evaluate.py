@@ -22,7 +22,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 import aimclr_ntu as pretraining
-from command_line import errors_in_one_line
+from aimclr_ntu import errors_in_one_line
 from skelcontrast import augment, checkpoint, evaluation, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation import Features, Scores

@@ -12,7 +12,7 @@ import torch
 
 import aimclr_ntu
 import crossclr_ntu
-from command_line import errors_in_one_line
+from aimclr_ntu import errors_in_one_line
 from paper_pages import UNTRAINED, origin, variant_of, write
 from paper_tables import BUDGETS, STREAMS, TABLES, VARIANTS, Content
 from skelcontrast.data import SkeletonLoader

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 import aimclr_ntu as pretraining
-from command_line import errors_in_one_line, refuse
+from aimclr_ntu import errors_in_one_line
+from command_line import refuse
 from skelcontrast import augment, checkpoint
 from skelcontrast.evaluation import train_classifier
 from skelcontrast.skeleton import NTU_RGBD_25

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -376,4 +377,10 @@ def test_the_official_preset_starts_as_the_released_code(example: LoadExample, m
 
 
 def test_it_is_short_enough_to_be_read_from_top_to_bottom() -> None:
-    assert len(SCRIPT.read_text().splitlines()) <= 280
+    assert len(SCRIPT.read_text().splitlines()) <= 310
+
+
+def test_it_can_be_copied_alone(tmp_path: Path) -> None:
+    alone = shutil.copy(SCRIPT, tmp_path)
+    run = subprocess.run([sys.executable, alone, "--help"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
