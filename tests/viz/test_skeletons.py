@@ -63,6 +63,17 @@ def test_an_empty_frame_has_its_number_below_the_others() -> None:
     assert left < places[0] < places[1] < places[2] < right
 
 
+def test_joints_that_were_not_seen_are_left_out(tmp_path: Path) -> None:
+    x = torch.rand(3, 4, 25, 1) + 5
+    x[:, 1, 3], x[:, 2] = torch.nan, torch.nan
+    figure = plot_skeleton(x, NTU_RGBD_25)
+    (axes,) = figure.axes
+    (left, right), places = axes.get_xlim(), [text.get_position()[0] for text in axes.texts]
+    assert left < places[0] < places[1] < places[2] < places[3] < right
+    figure.savefig(tmp_path / "strip.png", dpi=50)
+    assert (tmp_path / "strip.png").stat().st_size > 2000
+
+
 def test_pixels_point_down() -> None:
     x = torch.rand(2, 1, 17, 1) + 1
     axes = plot_skeleton(x, COCO_17, up="-y").axes[0]

@@ -49,13 +49,14 @@ class Box:
 
     @classmethod
     def around(cls, owner: str, sequences: Sequence[Tensor], view_degrees: tuple[float, float], up: Up) -> "Box":
-        """Measure all bodies of sequences (C, T, V, M); absent ones, all zero, do not count."""
+        """Measure the bodies of sequences (C, T, V, M), but for absent ones, all zero, and joints without a place."""
         found = []
         for x in sequences:
             places = project(owner, x, view_degrees, up)[:2]
             present = x.detach().cpu().ne(0).any(dim=0).any(dim=1)  # (T, M)
             found.append(places.permute(1, 3, 0, 2)[present].transpose(1, 2).reshape(-1, 2))
         points = torch.cat(found)
+        points = points[points.isfinite().all(dim=1)]
         if not len(points):
             return cls(-1.0, 1.0, -1.0, 1.0)
         (left, low), (right, high) = points.amin(dim=0).tolist(), points.amax(dim=0).tolist()

@@ -94,7 +94,7 @@ def plot_skeleton(
     """Draw a sequence as a strip of frames, evenly spread over time.
 
     Args:
-        x: One sequence (C, T, V, M), of two or three coordinates.
+        x: One sequence (C, T, V, M), of two or three coordinates; joints that are NaN are left out.
         layout: The skeleton; V must be its number of joints.
         frames: Number of frames to draw, at least 1; all of them if the sequence has fewer.
         title: Text above the strip.
@@ -127,7 +127,7 @@ def plot_skeleton(
     axes = figure.add_subplot()
     draw_strip(axes, x, layout, chosen, box, view_degrees=view_degrees, up=up)
     for place, frame in enumerate(chosen):
-        body = Box.around(owner, [x[:, frame, None]], view_degrees, up) if x[:, frame].any() else box
+        body = Box.around(owner, [x[:, frame, None]], view_degrees, up) if x[:, frame].nan_to_num().any() else box
         middle = (body.left + body.right) / 2 + place * box.width
         axes.text(middle, box.low, str(frame), ha="center", va="top", fontsize=8, color=_style.MUTED)
     if title:

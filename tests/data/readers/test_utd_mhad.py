@@ -145,7 +145,9 @@ def test_errors_of_one_sequence_name_its_file(tmp_path: Path) -> None:
 
 
 def test_a_generated_folder(tmp_path: Path) -> None:
-    dataset = read_utd_mhad(raw_files.make_utd_mhad_folder(tmp_path, actions=2, subjects=3))
+    raw_files.make_utd_mhad_folder(tmp_path, actions=2, subjects=3)
+    (tmp_path / "._a1_s1_t1_skeleton.mat").write_bytes(b"what macOS keeps beside a file")
+    dataset = read_utd_mhad(tmp_path)
     assert dataset.shape == (6, 3, 50, 20, 1)
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
 

@@ -51,7 +51,8 @@ def read_utd_mhad(folder: Path | str, *, frames: int = 50, origin: str = "hip ce
     """
     frames = _check.integer(OWNER, "frames", frames, 1)
     _check.choice(OWNER, "origin", origin, UTD_MHAD_20.joints)
-    files = sorted((parse_numbers(OWNER, path, path.name), path) for path in Path(folder).glob("*.mat"))
+    found = [path for path in Path(folder).glob("*.mat") if not path.name.startswith(".")]
+    files = sorted((parse_numbers(OWNER, path, path.name), path) for path in found)
     if not files:
         _check.fail(OWNER, "folder", "hold files such as a1_s1_t1_skeleton.mat", f"none in {folder}")
     data = torch.cat([_prepare(read_positions(OWNER, path), frames, origin) for _, path in files])
