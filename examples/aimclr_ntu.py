@@ -94,6 +94,8 @@ def parse(argv: Sequence[str] | None) -> Namespace:
                 parser.error(f"--{option} does nothing with --{beside}".replace("_", "-"))
     if args.eval_every < 1:
         parser.error(f"--eval-every must be at least 1, got {args.eval_every}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {args.device} needs a CUDA device, and torch finds none here")
     if args.fast and not args.device.startswith("cuda"):
         parser.error(f"--fast needs a CUDA device, got --device {args.device}")
     if not args.resume and (args.out / "last.pt").exists():

@@ -238,6 +238,15 @@ def test_options_that_do_not_fit_are_named(
     assert message in capsys.readouterr().err
 
 
+def test_a_device_that_is_not_there_is_named(
+    example: LoadExample, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="2"):
+        example("aimclr_ntu").parse(["--device", "cuda:1", "--out", "nowhere"])
+    assert "--device cuda:1 needs a CUDA device, and torch finds none here" in capsys.readouterr().err
+
+
 def test_options_that_do_nothing_may_be_given_as_they_are_by_default(example: LoadExample) -> None:
     loop = example("aimclr_ntu")
     assert loop.parse(["--no-drop", "--keep-margin", "0.7", "--out", "nowhere"]).no_drop
