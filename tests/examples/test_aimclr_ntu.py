@@ -32,6 +32,7 @@ QUICK = [
     *("--epochs", "4", "--extreme-from", "1", "--mine-from", "2"),
 ]
 QUICK_BASELINE = [*QUICK[: QUICK.index("--extreme-from")], "--method", "skeletonclr"]  # which has no such stages
+QUICK_ALL = [*QUICK, "--epochs", "1", "--extreme-from", "0", "--mine-from", "0"]  # all of the loss at once
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -97,20 +98,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
     "more",
     [
         (*QUICK_BASELINE, "--epochs", "1", "--stream", "bone"),
-        (
-            *QUICK,
-            "--epochs",
-            "1",
-            "--mine-from",
-            "0",
-            "--preset",
-            "official",
-            "--stream",
-            "motion",
-            "--extreme-from",
-            "0",
-        ),
-        (*QUICK, "--epochs", "1", "--mine-from", "0", "--bf16", "--extreme-from", "0", "--queue-size", "64"),
+        (*QUICK_ALL, "--preset", "official", "--stream", "motion"),
+        (*QUICK_ALL, "--bf16", "--queue-size", "64"),
     ],
     ids=["skeletonclr-bone", "official-motion", "bf16"],
 )

@@ -35,14 +35,14 @@ class Memory:
         """Return which of its numbers lie at addresses."""
         numbers, rest = np.divmod((addresses - np.uint64(self.start)).astype(np.int64), self.size)
         if rest.any():
-            raise MemoryError("no number begins where a program reads or writes")
+            raise RuntimeError("no number begins where a program reads or writes")
         return numbers
 
     def read(self, addresses: Addresses, program: int) -> None:
         """Note that a program reads."""
         numbers = self.numbers(addresses)
         if (writer := self.written_by[numbers]).any():
-            raise MemoryError(f"program {program} reads what program {writer.max()} has written")
+            raise RuntimeError(f"program {program} reads what program {writer.max()} has written")
         reader = self.read_by[numbers]
         self.read_by[numbers] = np.where(np.isin(reader, (NOBODY, program)), program, SEVERAL)
 
@@ -50,12 +50,12 @@ class Memory:
         """Note that a program writes."""
         numbers = self.numbers(addresses)
         if (writer := self.written_by[numbers]).any():
-            raise MemoryError(f"program {program} writes what program {writer.max()} has written")
+            raise RuntimeError(f"program {program} writes what program {writer.max()} has written")
         if np.unique(numbers).size < numbers.size:
-            raise MemoryError(f"program {program} writes a number twice at once")
+            raise RuntimeError(f"program {program} writes a number twice at once")
         if not np.isin(reader := self.read_by[numbers], (NOBODY, program)).all():
             others = "several have" if (reader == SEVERAL).any() else f"program {reader.max()} has"
-            raise MemoryError(f"program {program} writes what {others} read")
+            raise RuntimeError(f"program {program} writes what {others} read")
         self.written_by[numbers] = program
 
 
@@ -69,7 +69,7 @@ class Watch:
     def check(
         self, pointers: Addresses, mask: NDArray[np.bool_], note: Callable[[Memory, Addresses, int], None]
     ) -> None:
-        """Note what a program reads or writes, or raise MemoryError."""
+        """Note what a program reads or writes, or raise RuntimeError."""
         addresses, found = pointers[np.broadcast_to(mask, pointers.shape)], 0
         for memory in self.memories:
             inside = addresses[(addresses >= memory.start) & (addresses < memory.end)]
@@ -77,7 +77,7 @@ class Watch:
             if inside.size:
                 note(memory, inside, self.program)
         if found < addresses.size:
-            raise MemoryError(f"program {self.program} reads or writes outside of what its kernel is given")
+            raise RuntimeError(f"program {self.program} reads or writes outside of what its kernel is given")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The encoder's fast forms against the operations of the released code, and how they lie in memory."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -11,19 +12,24 @@ from skelcontrast.nn import STGCN, GraphConv, STGCNBlock, TemporalConv, _graph_c
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 
+def assert_same_gradients(module: nn.Module, plain: Callable[[Tensor], Tensor], x: Tensor, *, tolerance: float) -> None:
+    """Compare what a module returns, and the gradients in its parameters, with a plain form that uses these too."""
+    found = []
+    for form in (module, plain):
+        module.zero_grad()
+        out = form(x)
+        out.square().sum().backward()
+        found.append([out, *(parameter.grad for parameter in module.parameters())])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_agrees_with_the_operations_of_the_released_code(training: bool) -> None:
     encoder = STGCN(NTU_RGBD_25, channels=(16, 32, 64, 64), strides=(1, 2, 1, 1), dropout=0.0, bodies="all")
     encoder = perturbed(encoder).double().train(training)
     x = torch.randn(2, 3, 13, 25, 2, dtype=torch.float64)
-    found = []
-    for encode in (encoder, partial(released_stgcn, encoder)):
-        encoder.zero_grad()
-        out = encode(x)
-        out.square().sum().backward()
-        found.append([out, *(parameter.grad for parameter in encoder.parameters())])
-    for one, two in zip(*found, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-8)
+    assert_same_gradients(encoder, partial(released_stgcn, encoder), x, tolerance=1e-8)
 
 
 @pytest.mark.parametrize("residual", [True, False])
@@ -78,14 +84,7 @@ def test_a_block_computes_with_the_parts_that_it_is_given(change: str) -> None:
             kept = module(kept)
         return torch.relu(y + kept)
 
-    x, found = torch.randn(2, 4, 5, 25, dtype=torch.float64), []
-    for form in (block, plain):
-        block.zero_grad()
-        out = form(x)
-        out.square().sum().backward()
-        found.append([out, *(parameter.grad for parameter in block.parameters())])
-    for one, two in zip(*found, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+    assert_same_gradients(block, plain, torch.randn(2, 4, 5, 25, dtype=torch.float64), tolerance=1e-10)
 
 
 def folded(conv: nn.Module, norm: nn.Module) -> nn.Module:

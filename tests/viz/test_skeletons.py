@@ -35,6 +35,21 @@ def test_bones_have_the_colour_of_their_side_and_the_nearer_side_is_on_top() -> 
     assert list(found) == [_style.RIGHT, _style.LEFT]  # the right hand is further away
 
 
+def test_the_nearer_side_is_on_top_also_where_a_joint_of_it_is_missing() -> None:
+    layout = SkeletonLayout(
+        "two arms", ("head", "left", "right", "left hand", "right hand"), ((1, 0), (2, 0), (3, 1), (4, 2)), centre=0,
+        mirror=((1, 2), (3, 4)),
+    )  # fmt: skip
+    places = torch.tensor([[0.0, -1.0, 1.0, -2.0, 2.0], [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.5]])
+    for missing in (3, 4):
+        joints = places.clone()
+        joints[:, missing] = torch.nan
+        axes = Figure().add_subplot()
+        draw_skeleton(axes, joints, layout, view_degrees=(0, 0))
+        sides = [side for side in bones(axes) if side in (_style.LEFT, _style.RIGHT)]
+        assert sides == [_style.RIGHT, _style.LEFT]
+
+
 def test_shift_colour_and_absent_bodies() -> None:
     axes = Figure().add_subplot()
     bodies = torch.stack([JOINTS, torch.zeros(3, 3)], dim=2)

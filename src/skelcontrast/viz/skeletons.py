@@ -71,7 +71,8 @@ def draw_skeleton(
     for across, height, depth in places[:, :, (bodies != 0).any(dim=0).any(dim=0).cpu()].unbind(2):
         points = list(zip((across + shift).tolist(), height.tolist(), strict=True))
         # The side that is further away comes first, so that the nearer one covers it.
-        mean_depth = {side: depth[[other == side for other in side_of]].mean().item() for side in set(side_of)}
+        depths = {side: depth[[other == side for other in side_of]] for side in set(side_of)}
+        mean_depth = {side: own.nanmean().nan_to_num().item() for side, own in depths.items()}
         for side in sorted(mean_depth, key=lambda side: -mean_depth[side]):
             ink = colour or side
             bones = [[points[child], points[parent]] for child, parent in layout.bones if side_of[child] == side]
