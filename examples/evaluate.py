@@ -31,6 +31,14 @@ from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 PROTOCOLS = ("knn", "linear", "exact", "retrieval", "person", "finetune", "semi")
 UNSCORED = ("knn", "retrieval", "person")
 """Protocols that give no scores of the test samples."""
+SCORED = tuple(protocol for protocol in PROTOCOLS if protocol not in UNSCORED)
+USED_BY: dict[str, tuple[str, ...]] = {  # options that only these protocols read
+    "k": ("knn", "retrieval"),
+    "raw": ("linear",),
+    "share": ("semi",),
+    **dict.fromkeys(("epochs", "lr", "frozen"), ("finetune", "semi")),
+    **dict.fromkeys(("classes", "confusion"), SCORED),
+}
 ROWS = 1024  # clips compared with all others at a time
 
 
@@ -260,10 +268,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--confusion", type=Path, help="draw the confusion matrix into this file")
     parser.add_argument("--json", type=Path, help="write the numbers, and the arguments behind them, into this file")
     args = parser.parse_args(argv)
-    if (args.classes or args.confusion) and args.protocol in UNSCORED:
-        parser.error(f"--classes and --confusion need scores, which --protocol {args.protocol} does not give")
-    if args.raw and args.protocol != "linear":
-        parser.error(f"--raw is for --protocol linear, got {args.protocol}")
+    for option, protocols in USED_BY.items():
+        if args.protocol not in protocols and vars(args)[option] != parser.get_default(option):
+            parser.error(f"--{option} is for --protocol {' or '.join(protocols)}, got {args.protocol}")
     return args
 
 

@@ -116,7 +116,7 @@ def draw_embedding(args: argparse.Namespace, path: Path) -> bool:
             continue
         features, labels = joined(there)
         names = there[0].test.class_names or [str(label) for label in range(int(labels.max()) + 1)]
-        clusters = evaluation.k_means(features, len(labels.unique())).clusters
+        clusters = evaluation.k_means(features, len(labels.unique()), progress=True).clusters
         nmi = evaluation.normalized_mutual_information(clusters, labels)
         ten = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))[:10].sort().values
         rows = torch.isin(labels, ten)

@@ -48,6 +48,16 @@ def test_from_the_same_centres_scikit_learn_does_not_move() -> None:
     assert found.inertia == pytest.approx(again.inertia_, rel=1e-5)
 
 
+def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    x, _ = clouds(30, 4, 3, spread=1.0)
+    quiet = k_means(x, 3, restarts=2)
+    assert capsys.readouterr() == ("", "")
+    assert torch.equal(k_means(x, 3, restarts=2, progress=True).clusters, quiet.clusters)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "60/60" in err or "60 of 60" in err  # without tqdm
+
+
 def test_clear_clouds_are_found_wherever_they_lie() -> None:
     x, labels = clouds(90, 8, 5, spread=0.1)
     found = k_means(x + 1000, 5)

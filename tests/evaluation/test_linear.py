@@ -270,6 +270,13 @@ EYE = Features(torch.eye(3), torch.arange(3))
             "`train.labels` must hold integers, got torch.float32",
         ),
         (
+            EYE,
+            Features(torch.eye(3), EYE.labels.to(torch.uint16)),
+            {},
+            TypeError,
+            "`test.labels` must hold signed integers or uint8, got torch.uint16. Use `.long()`.",
+        ),
+        (
             Features(torch.eye(3) / 0, EYE.labels),
             EYE,
             {},

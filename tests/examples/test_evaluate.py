@@ -58,8 +58,8 @@ def test_every_protocol_of_one_stream(script: ModuleType, tmp_path: Path, capsys
     recall = retrieval(*script.features(one), k=1).recall[1]  # not kNN's, which may choose otherwise among equals
     assert script.main([folder, "--protocol", "retrieval", "--k", "1"])["bone"]["recall at 1"] == recall
     assert 0 < script.main([folder, "--protocol", "person"])["bone"]["same person"] < 1
-    for protocol in ("exact", "finetune", "semi"):
-        values = script.main([folder, "--protocol", protocol, "--epochs", "1"])["bone"]
+    for protocol, options in (("exact", []), ("finetune", ["--epochs", "1"]), ("semi", ["--epochs", "1"])):
+        values = script.main([folder, "--protocol", protocol, *options])["bone"]
         assert values["low"] <= values["top-1"] <= values["high"]
     untrained = script.main([folder, "--untrained", "--protocol", "exact"])
     assert untrained != script.main([folder, "--protocol", "exact"])
@@ -77,9 +77,30 @@ def test_raw_is_the_released_linear_protocol(
     assert torch.equal(script.measure(one, "linear", raw=True).scores.logits, released.logits)
     assert not torch.equal(script.measure(one, "linear").scores.logits, released.logits)
     assert script.main([str(folder), "--raw"])["joint"]["top-1"] == released.accuracy
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ("--raw --protocol knn", "--raw is for --protocol linear, got knn"),
+        ("--share 0.1 --protocol knn", None),  # the default changes nothing
+        ("--share 0.2 --protocol finetune", "--share is for --protocol semi, got finetune"),
+        ("--epochs 9", "--epochs is for --protocol finetune or semi, got linear"),
+        ("--frozen --protocol exact", "--frozen is for --protocol finetune or semi, got exact"),
+        ("--k 3 --protocol person", "--k is for --protocol knn or retrieval, got person"),
+        ("--classes --protocol knn", "--classes is for --protocol linear or exact or finetune or semi, got knn"),
+    ],
+)
+def test_options_that_a_protocol_does_not_read_are_refused(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], options: str, error: str | None
+) -> None:
+    given = ["run", *options.split()]
+    if error is None:
+        assert script.parse(given).share == 0.1
+        return
     with pytest.raises(SystemExit, match="2"):
-        script.main([str(folder), "--raw", "--protocol", "knn"])
-    assert "--raw is for --protocol linear, got knn" in capsys.readouterr().err
+        script.parse(given)
+    assert error in capsys.readouterr().err
 
 
 def test_batch_norm_takes_the_statistics_of_the_clips_that_it_is_shown(script: ModuleType, tmp_path: Path) -> None:
@@ -206,9 +227,6 @@ def test_runs_that_cannot_be_evaluated(
     with pytest.raises(SystemExit, match=r"nowhere does not exist\."):
         script.main([str(tmp_path / "nowhere")])
     (tmp_path / "settings.json").rename(tmp_path / "run" / "settings.json")
-    with pytest.raises(SystemExit):
-        script.main([folder, "--protocol", "knn", "--classes"])
-    assert "--classes and --confusion need scores, which --protocol knn does not give" in capsys.readouterr().err
     smaller = SyntheticActions(subjects=2, repetitions=1, frames=8).take(list(range(32)))[:, :, :, :20]
     other = script.SkeletonDataset(
         smaller, [0] * 32, names=[str(i) for i in range(32)], layout=UTD_MHAD_20, subjects=[0] * 16 + [1] * 16

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skelcontrast import _check
+from skelcontrast import _check, _progress
 from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation.features import check_features, check_labels
 
@@ -26,7 +26,13 @@ class KMeans(NamedTuple):
 
 
 def k_means(
-    features: Tensor, num_clusters: int, *, restarts: int = 10, max_iterations: int = 300, seed: int = 0
+    features: Tensor,
+    num_clusters: int,
+    *,
+    restarts: int = 10,
+    max_iterations: int = 300,
+    seed: int = 0,
+    progress: bool = False,
 ) -> KMeans:
     """Cluster features by k-means: Lloyd's iterations from centres spread out at random.
 
@@ -39,6 +45,7 @@ def k_means(
         restarts: Number of starts.
         max_iterations: Most iterations of one start; it ends when no feature changes its cluster.
         seed: Seed of the starts, at least 0; the global generators are not touched.
+        progress: Whether progress is shown, on the standard error stream; every start counts all features once.
 
     Returns:
         Clusters, centres and inertia.
@@ -67,7 +74,11 @@ def k_means(
     shift = x.mean(dim=0)  # distances are differences of squares: keep these small
     x = x - shift
     generator = torch.Generator().manual_seed(seed)
-    starts = (_lloyd(x, _spread(x, num_clusters, generator), max_iterations) for _ in range(restarts))
+    starts = []
+    with _progress.progress("k-means", restarts * len(x), shown=progress) as advance:
+        for _ in range(restarts):
+            starts.append(_lloyd(x, _spread(x, num_clusters, generator), max_iterations))
+            advance(len(x))
     best = min(starts, key=lambda found: found.inertia)
     return best._replace(centres=best.centres + shift)
 

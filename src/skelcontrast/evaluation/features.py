@@ -181,6 +181,8 @@ def check_labels(owner: str, name: str, value: object, *, rows: int, why: str) -
     labels = _check.tensor(owner, name, value, floating=False)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         _check.fail(owner, name, "hold integers", labels.dtype, kind=TypeError)
+    if labels.dtype in {torch.uint16, torch.uint32, torch.uint64}:  # torch stores them, and cannot compare them
+        _check.fail(owner, name, "hold signed integers or uint8", labels.dtype, hint="Use `.long()`.", kind=TypeError)
     return _check.shape(owner, name, labels, "N", N=rows, why=why)
 
 

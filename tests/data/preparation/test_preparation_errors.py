@@ -49,6 +49,10 @@ def test_errors_of_pickles(tmp_path: Path) -> None:
 def test_a_folder_without_anybody_in_it_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "S001C001P001R001A001.skeleton").write_text("0\n")
-    with pytest.raises(ValueError, match="prepare: `raw` must hold samples with somebody in them, got none"):
+    must = "prepare: `raw` must hold samples with somebody in them, got none"
+    with pytest.raises(ValueError, match=rf"{must} \(1 no body\)\."):
         prepare("ntu60", tmp_path / "raw", tmp_path / "out", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    (tmp_path / "raw" / "S001C001P001R001A002.skeleton").write_text("x\n")
+    with pytest.raises(ValueError, match=rf"{must} \(1 broken, 1 no body\)\."):
+        prepare("ntu60", tmp_path / "raw", tmp_path / "out", skip_bad=True, progress=False)

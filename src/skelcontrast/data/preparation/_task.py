@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -77,7 +78,8 @@ class Task:
             return self._found(out, unfinished, settings)
         with Journal(unfinished, settings) as journal:
             self._work(journal, workers=workers, shown=shown)
-            broken = self._broken(journal)
+            skipped = self._skipped(journal)
+            broken = () if self.skip_bad else tuple(one for one in skipped if one.kind == "broken")
             report = None if broken else self._finish(journal, settings)
             if report is not None:
                 with naming(out):
@@ -88,7 +90,9 @@ class Task:
         if broken:
             raise BrokenFilesError(broken, len(self.source.samples))
         if report is None:
-            _check.fail(OWNER, "raw", "hold samples with somebody in them", "none")
+            kinds = Counter(one.kind for one in skipped)
+            got = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            _check.fail(OWNER, "raw", "hold samples with somebody in them", f"none ({got})")
         return report
 
     def _found(self, out: Path, unfinished: Path, settings: dict[str, Any]) -> PreparationReport:
@@ -131,12 +135,9 @@ class Task:
                 journal.append(batch, data)
                 advance(batch.samples)
 
-    def _broken(self, journal: Journal) -> tuple[SkippedSample, ...]:
-        """Return what is broken, if that is an error."""
-        if self.skip_bad:
-            return ()
-        found = [*self.source.left_out, *(one for batch in journal.batches() for one in batch.skipped)]
-        return tuple(one for one in sorted(found) if one.kind == "broken")
+    def _skipped(self, journal: Journal) -> list[SkippedSample]:
+        """Return what is left out."""
+        return sorted([*self.source.left_out, *(one for batch in journal.batches() for one in batch.skipped)])
 
     def _finish(self, journal: Journal, settings: dict[str, Any]) -> PreparationReport | None:
         """Write the table and the report beside the positions, all three safely on the disk, if there are samples."""
