@@ -3,8 +3,8 @@
     python examples/demo.py --out demo
 
 Pre-trains AimCLR on animated people with a narrow encoder, prints kNN and linear accuracy before and after, and
-writes three pictures: the eight augmentations on one skeleton, the curves of the run, t-SNE before and after. For
-training in earnest see `aimclr_ntu.py`.
+writes pictures: a clip and two views of it in motion, the eight augmentations, what the drop layer takes away, the
+curves of the run, t-SNE before and after. For training in earnest see `aimclr_ntu.py`.
 """
 
 import argparse
@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from matplotlib.animation import FuncAnimation
+from matplotlib.figure import Figure
 
 from aimclr_ntu import progress
 from skelcontrast import augment, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe, mean_terms
+from skelcontrast.skeleton import SkeletonLayout
 
 SHOWN = ("wave", "clap", "kick", "squat", "jump", "walk in place", "bow", "push")
 
@@ -26,6 +29,21 @@ def measure(encoder: torch.nn.Module, train: SkeletonDataset, test: SkeletonData
     """Features of the test part, kNN accuracy, linear accuracy."""
     known, new = extract_features(encoder, train), extract_features(encoder, test)
     return new, knn_accuracy(known, new), linear_probe(known, new, standardize=True).accuracy
+
+
+def draw_drops(encoder: nn.STGCN, clip: torch.Tensor, layout: SkeletonLayout) -> Figure:
+    """The fifth of joints and of frames whose features SimAM attends to most."""
+    with torch.no_grad():
+        masks = nn.EADM(drop_share=0.2).masks(encoder.eval().feature_map(clip[None]))
+    return viz.plot_drops(clip, masks, layout)
+
+
+def animate_views(clip: torch.Tensor, layout: SkeletonLayout, *, seed: int) -> FuncAnimation:
+    """A clip, and what the contrastive loss compares it by."""
+    generator = torch.Generator().manual_seed(seed)
+    normal, extreme = augment.Views(augment.normal(), augment.extreme(layout))(clip[None], generator)
+    views = {"as recorded": clip, "normal view": normal[0], "extreme view": extreme[0]}
+    return viz.animate_skeletons(views, layout, columns=3)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -73,23 +91,27 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     after, knn, linear = measure(encoder, train, test)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    clip = next(sample.x for sample in test if data.class_names[sample.label] == "wave")
+    wave, kick = (
+        next(sample.x for sample in test if data.class_names[sample.label] == action) for action in ("wave", "kick")
+    )
     shown = torch.tensor([data.class_names.index(name) for name in SHOWN])
     panels = {
         name: Features(part.features[torch.isin(part.labels, shown)], part.labels[torch.isin(part.labels, shown)])
         for name, part in (("before", before), ("after", after))
     }
     figures = {
-        "augmentations.png": viz.plot_augmentations(clip, layout),
+        "augmentations.png": viz.plot_augmentations(wave, layout),
+        "drops.png": draw_drops(encoder, kick, layout),
         "curves.png": viz.plot_curves(log),
         "embedding.png": viz.plot_embedding(panels, data.class_names),
     }
     for name, figure in figures.items():
         figure.savefig(args.out / name)
+    animate_views(kick, layout, seed=args.seed).save(args.out / "views.gif", writer="pillow", dpi=80)
     print(f"{'':12}{'untrained':>10}{'AimCLR':>10}")
     print(f"{'kNN (k=1)':12}{knn_before:>10.1%}{knn:>10.1%}")
     print(f"{'linear':12}{linear_before:>10.1%}{linear:>10.1%}")
-    print(f"{steps} steps, {time.perf_counter() - start:.0f} s in all; pictures: {', '.join(figures)} in {args.out}/")
+    print(f"{steps} steps, {time.perf_counter() - start:.0f} s in all; pictures in {args.out}/")
     return {"knn_before": knn_before, "knn": knn, "linear_before": linear_before, "linear": linear}
 
 

@@ -13,7 +13,9 @@ def test_demo_learns_and_draws(example: LoadExample, tmp_path: Path, capsys: pyt
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
         "augmentations.png",
         "curves.png",
+        "drops.png",
         "embedding.png",
+        "views.gif",
     }
     printed = capsys.readouterr().out
     assert f"{result['knn_before']:.1%}" in printed

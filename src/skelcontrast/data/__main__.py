@@ -126,7 +126,8 @@ def _inspect(args: argparse.Namespace) -> list[str]:
     from skelcontrast import viz
     from skelcontrast.data.preparation._pictures import draw_samples
 
-    written = draw_samples(args.out, args.pictures, count=args.samples, plot=viz.plot_skeleton, draw=viz.draw_skeleton)
+    plot, animate = viz.plot_skeleton, viz.animate_skeletons
+    written = draw_samples(args.out, args.pictures, count=args.samples, plot=plot, animate=animate)
     return [*lines, *(f"written: {path}" for path in written)]
 
 

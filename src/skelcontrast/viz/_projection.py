@@ -83,6 +83,11 @@ class Box:
             min(self.high, other.high + along),
         )
 
+    def resized(self, width: float, height: float) -> "Box":
+        """Return a box of another size about the same middle."""
+        across, along = (width - self.width) / 2, (height - self.height) / 2
+        return Box(self.left - across, self.right + across, self.low - along, self.high + along)
+
     def frame(self, axes: "Axes", count: int) -> None:
         """Make axes hold `count` bodies side by side, in equal aspect and without a frame."""
         axes.set_xlim(self.left, self.left + count * self.width)

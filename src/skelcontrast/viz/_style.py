@@ -11,6 +11,7 @@ INK = "#2f3640"
 MUTED = "#7b8490"
 GRID = "#e6e9ed"
 GHOST = "#c9ced6"
+RING = "#c0392b"
 LEFT, RIGHT, TRUNK = "#2a6fbb", "#d9662b", "#4a5260"
 SERIES = ("#2a6fbb", "#d9662b", "#3d9970", "#8e5ea2", "#b08a1e", "#c2446e", "#4a5260", "#5aa7c7", "#8a6d5c", "#9aa83a")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")

@@ -1,6 +1,5 @@
 """A picture and an animation of a few prepared samples; for the command, with the extra for plots."""
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,22 +11,25 @@ from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast.data.preparation.folder import Prepared
-from skelcontrast.skeleton import SkeletonLayout
 
 if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
     from matplotlib.figure import Figure
 
 SHOWN_FRAMES = 8
-MOVING_FRAMES = 60
-FRAMES_A_SECOND = 15
 
 
 def draw_samples(
-    folder: Path, pictures: Path, *, count: int, plot: Callable[..., "Figure"], draw: Callable[..., None]
+    folder: Path,
+    pictures: Path,
+    *,
+    count: int,
+    plot: Callable[..., "Figure"],
+    animate: Callable[..., "FuncAnimation"],
 ) -> list[Path]:
     """Draw samples, spread evenly over the folder: a strip of frames each, and all of them moving; return the files.
 
-    `plot` and `draw` are `plot_skeleton` and `draw_skeleton` of the room for figures, which this one does not know.
+    `plot` and `animate` are `plot_skeleton` and `animate_skeletons` of the room for figures, which is not known here.
 
     Raises:
         ImportError: If Matplotlib is not installed.
@@ -47,7 +49,7 @@ def draw_samples(
         written.append(pictures / f"{re.sub('[^A-Za-z0-9._-]', '_', name)}.png")
         plot(x, layout, frames=SHOWN_FRAMES, title=name, up=up).savefig(written[-1])
     written.append(pictures / "samples.gif")
-    _animate(samples, layout, written[-1], up=up, draw=draw)
+    animate(samples, layout, up=up).save(written[-1], writer="pillow", dpi=80)
     return written
 
 
@@ -76,34 +78,3 @@ def _side_by_side(x: Tensor, present: Tensor) -> Tensor:
     for place, body in enumerate(bodies):
         offsets[0, ..., body] = (place - (len(bodies) - 1) / 2) * step
     return x + offsets
-
-
-def _animate(
-    samples: dict[str, Tensor],
-    layout: SkeletonLayout,
-    path: Path,
-    *,
-    up: Literal["y", "-y"],
-    draw: Callable[..., None],
-) -> None:
-    """Write an animation of samples side by side, each played from beginning to end."""
-    from matplotlib.animation import PillowWriter
-    from matplotlib.figure import Figure
-
-    columns = math.ceil(math.sqrt(len(samples)))
-    rows = math.ceil(len(samples) / columns)
-    figure = Figure(figsize=(2.4 * columns, 2.6 * rows), facecolor="white")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    steps = min(MOVING_FRAMES, max(x.shape[1] for x in samples.values()))
-    writer = PillowWriter(fps=FRAMES_A_SECOND)
-    with writer.saving(figure, str(path), dpi=80):
-        for step in range(steps):
-            for axes in panels:
-                axes.clear()
-                axes.set_axis_off()
-            for axes, (name, x) in zip(panels, samples.items(), strict=False):
-                reach = max(float(x.norm(dim=0).max()), 1e-6)
-                axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-                axes.set_title(name, fontsize=7)
-                draw(axes, x[:, step * x.shape[1] // steps], layout, up=up)
-            writer.grab_frame()
