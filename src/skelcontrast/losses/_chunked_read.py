@@ -120,7 +120,9 @@ def _at_once(bank: Tensor) -> int:
 def _start(queries: Tensor, bank: Tensor, k: int) -> tuple[NearestBlocks, int]:
     """Return where the nearest keys of all queries (D, R) are kept, and the size of a chunk."""
     size = chunk_size(queries.shape[1], bank)
-    return NearestBlocks(queries, k, room=min(size, size // BLOCK * -(-bank.shape[0] // size))), size
+    blocks = -(-bank.shape[0] // size) * (size // BLOCK)  # of the whole bank
+    # Their maxima never take more memory than the products of one chunk.
+    return NearestBlocks(queries, k, room=min(size, blocks)), size
 
 
 def _chunks(queries: Tensor, bank: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

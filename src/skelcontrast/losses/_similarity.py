@@ -63,11 +63,11 @@ def check_views(owner: str, name: str, views: object) -> Sequence[Tensor]:
     return views
 
 
-def check_contrast(owner: str, query: object, positive: object, bank: object) -> Tensor:
-    """Check the three tensors of a contrast and return the bank."""
+def check_contrast(owner: str, query: object, positive: object, bank: object) -> None:
+    """Check the three tensors of a contrast."""
     embeddings = check_embeddings(owner, "query", query)
     check_like(owner, "positive", positive, "query", embeddings)
-    return check_bank(owner, "bank", bank, "query", embeddings)
+    check_bank(owner, "bank", bank, "query", embeddings)
 
 
 def widest(*tensors: Tensor) -> torch.dtype:

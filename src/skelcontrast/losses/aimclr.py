@@ -91,8 +91,7 @@ def aimclr_loss(
     _check.interval(owner, "alpha", alpha, 0)
     _check.interval(owner, "beta", beta, 0)
     _similarity.check_contrast(owner, query, positive, bank)
-    extremes = _similarity.check_tensors(owner, "extremes", extremes, 0)
-    check_extremes(owner, extremes, query)
+    extremes = check_extremes(owner, extremes, query, least=0)
     if mine:
         check_k(owner, k, "bank", bank)
 

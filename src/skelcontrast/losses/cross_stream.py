@@ -11,14 +11,7 @@ from skelcontrast import _check
 from skelcontrast.losses import _similarity
 from skelcontrast.losses._operators import streamed_context, tied
 from skelcontrast.losses._similarity import Reduction
-from skelcontrast.losses.bank_read import (
-    BankRead,
-    Implementation,
-    check_implementation,
-    check_k,
-    choose,
-    read_views,
-)
+from skelcontrast.losses.bank_read import BankRead, Implementation, check_implementation, check_k, choose, read_views
 
 
 class CrossStream(NamedTuple):
@@ -120,12 +113,10 @@ class _Stream(NamedTuple):
 
 def _context(one: _Stream, other: _Stream, temperature: float, implementation: Implementation) -> Tensor:
     """Return ln of the sum over rows of exp(similarity of one stream * similarity of the other / temperature), (N,)."""
-    dtype = torch.promote_types(one.read.attended.dtype, other.read.attended.dtype)
-    twin = choose("cross_stream", implementation, one.bank, queries=2 * one.query.shape[0], dtype=dtype)
     banks = one.bank, other.bank
     dtype = _similarity.widest(one.query, other.query, *banks)
     query, other_query = one.query.to(dtype), other.query.to(dtype)
-    if twin == "dense":
+    if choose("cross_stream", implementation, one.bank, queries=2 * one.query.shape[0], dtype=dtype) == "dense":
         similarities = _similarity.dot_products(query, one.bank.to(dtype))
         products = similarities * _similarity.dot_products(other_query, other.bank.to(dtype))
         return (products / temperature).logsumexp(dim=1)
@@ -148,24 +139,23 @@ def _pair(own: _Stream, other: _Stream, context: Tensor | None, temperature: flo
 
 def _check_streams(queries: object, keys: object, banks: object) -> None:
     owner = "cross_stream"
-    streams = _similarity.check_tensors(owner, "queries", queries, 2)
-    per_stream = {"keys": _similarity.check_tensors(owner, "keys", keys, 0)}
-    per_stream["banks"] = _similarity.check_tensors(owner, "banks", banks, 0)
-    for name, tensors in per_stream.items():
-        if len(tensors) != len(streams):
-            _check.fail(owner, name, f"hold {len(streams)} tensors, one per stream of `queries`", len(tensors))
-    first = _similarity.check_embeddings(owner, "queries[0]", streams[0])
-    N, K = first.shape[0], -1
-    for index, query in enumerate(streams):
-        own = f"queries[{index}]"
-        query = _similarity.check_embeddings(owner, own, query)
-        _check.shape(owner, own, query, "N D", N=N, why="to match `queries[0]`")
+    queries = _similarity.check_tensors(owner, "queries", queries, 2)
+    keys = _similarity.check_tensors(owner, "keys", keys, 0)
+    banks = _similarity.check_tensors(owner, "banks", banks, 0)
+    for name, tensors in (("keys", keys), ("banks", banks)):
+        if len(tensors) != len(queries):
+            _check.fail(owner, name, f"hold {len(queries)} tensors, one per stream of `queries`", len(tensors))
+    first = _similarity.check_embeddings(owner, "queries[0]", queries[0])
+    hint = "Row j must hold one sample in all banks."
+    for index, (query, key, bank) in enumerate(zip(queries, keys, banks, strict=True)):
+        own, own_bank = f"queries[{index}]", f"banks[{index}]"
+        _similarity.check_embeddings(owner, own, query)
+        _check.shape(owner, own, query, "N D", N=first.shape[0], why="to match `queries[0]`")
         _check.same_device(owner, own, query, "queries[0]", first.device)
-        _similarity.check_like(owner, f"keys[{index}]", per_stream["keys"][index], own, query)
-        bank = _similarity.check_bank(owner, f"banks[{index}]", per_stream["banks"][index], own, query)
-        K = bank.shape[0] if index == 0 else K
-        hint = "Row j must hold one sample in all banks."
-        _check.shape(owner, f"banks[{index}]", bank, "K D", K=K, D=query.shape[1], why="to match `banks[0]`", hint=hint)
+        _similarity.check_like(owner, f"keys[{index}]", key, own, query)
+        _similarity.check_bank(owner, own_bank, bank, own, query)
+        sizes = {"K": banks[0].shape[0], "D": query.shape[1]}
+        _check.shape(owner, own_bank, bank, "K D", **sizes, why="to match `banks[0]`", hint=hint)
 
 
 class CrossStreamLoss(nn.Module):

@@ -62,8 +62,7 @@ def d3m(
     check_form("d3m", form)
     check_implementation("d3m", implementation)
     _similarity.check_contrast("d3m", query, positive, bank)
-    extremes = _similarity.check_tensors("d3m", "extremes", extremes, 1)
-    check_extremes("d3m", extremes, query)
+    extremes = check_extremes("d3m", extremes, query, least=1)
     views = [query.detach(), *extremes]
     reads = read_views("d3m", views, positive, bank, temperature=temperature, implementation=implementation, attend=1)
     return _similarity.reduce(divergence(query, extremes, reads, temperature, form), reduction)
@@ -94,10 +93,12 @@ def check_form(owner: str, form: object) -> None:
     _check.choice(owner, "form", form, ("cross_entropy", "kl"))
 
 
-def check_extremes(owner: str, extremes: Sequence[Tensor], query: Tensor) -> None:
-    """Check extreme views against their query."""
-    for index, extreme in enumerate(extremes):
-        _similarity.check_like(owner, f"extremes[{index}]", extreme, "query", query)
+def check_extremes(owner: str, extremes: object, query: Tensor, *, least: int) -> Sequence[Tensor]:
+    """Check that there are at least so many extreme views, each like their query."""
+    views = _similarity.check_tensors(owner, "extremes", extremes, least)
+    for index, view in enumerate(views):
+        _similarity.check_like(owner, f"extremes[{index}]", view, "query", query)
+    return views
 
 
 class D3MLoss(nn.Module):
