@@ -154,13 +154,16 @@ class AimCLR(MomentumContrast):
         The dropped and the undropped extreme embedding share one pass of the encoder up to its last feature map.
         Without the extreme view there is no D3M term: that is SkeletonCLR, or a warm-up.
         """
-        passes, views = [self._part("_query"), self._part("_key")], [query_view, key_view]
+        passes = [self._part("_query"), self._part("_key")]
         if extreme_view is None:
-            query, key = side_by_side(passes, views)
+            query, key = side_by_side(passes, [query_view, key_view])
             return AimCLRViews(query, key, None, None)
-        passes, views = [*passes, self._part("_extreme")], [*views, extreme_view]
-        learns = self.moco, None, self.moco
-        query, key, extremes = side_by_side(passes, views, changes=partial(self._changes, extreme_view), learns=learns)
+        query, key, extremes = side_by_side(
+            [*passes, self._part("_extreme")],
+            [query_view, key_view, extreme_view],
+            changes=partial(self._changes, extreme_view),
+            learns=(self.moco, None, self.moco),
+        )
         return AimCLRViews(query, key, *extremes)
 
     def _changes(self, x: Tensor) -> tuple[nn.Module | None, None, nn.Module | None]:

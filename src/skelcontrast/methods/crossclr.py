@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +182,7 @@ class CrosSCLR(nn.Module):
         return f"temperature={self.temperature}, k={self.k}, context={self.context}"
 
     def _methods(self) -> dict[str, SkeletonCLR | AimCLR]:
-        return {name: method for name, method in self.streams.items() if isinstance(method, (SkeletonCLR, AimCLR))}
+        return cast("dict[str, SkeletonCLR | AimCLR]", dict(self.streams.items()))
 
     def _check_names(self, call: str, argument: str, given: Collection[str]) -> None:
         if set(given) != set(self.streams):

@@ -65,9 +65,7 @@ def load_official(path: str | Path, *, method: Literal["aimclr", "skeletonclr"] 
         FileNotFoundError: [Errno 2] No such file or directory: 'no_such_file.pt'
     """
     _check.choice("load_official", "method", method, ("aimclr", "skeletonclr"))
-    file = _read("load_official", path)._replace(
-        hint="Of other released files, `load_official_encoder` reads encoders."
-    )
+    file = _read("load_official", path, hint="Of other released files, `load_official_encoder` reads encoders.")
     _need(
         file,
         "a pre-training state dict",
@@ -147,16 +145,16 @@ class _File(NamedTuple):
         return _check.shape(self.owner, key, self.tensors[key], axes, why=f"in {self.path}").shape
 
 
-def _read(owner: str, path: str | Path) -> _File:
-    file = _File(owner, path, {})
+def _read(owner: str, path: str | Path, *, hint: str = "") -> _File:
+    file = _File(owner, path, {}, hint)
     with Path(path).open("rb") as opened:
         try:
             content = torch.load(opened, map_location="cpu", weights_only=True)
         except _UNREADABLE as error:
             wanted = re.search(r"GLOBAL (\S+)", str(error))
             got = f"which asks for {wanted[1]}" if wanted else f"which torch cannot read ({type(error).__name__})"
-            hint = "Loading it could run any code." if wanted else "Is it damaged, or something else?"
-            file.fail("be a whole file of tensors", f"{path}, {got}", hint=hint)
+            advice = "Loading it could run any code." if wanted else "Is it damaged, or something else?"
+            file.fail("be a whole file of tensors", f"{path}, {got}", hint=advice)
     if not isinstance(content, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
