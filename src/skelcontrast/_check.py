@@ -5,13 +5,16 @@ numbers, never at tensor values, so they cost no device synchronisation.
 """
 
 import math
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+_Value = TypeVar("_Value", bound=Hashable)
 
 
 def fail(
@@ -21,8 +24,8 @@ def fail(
     raise kind(f"{owner}: `{name}` must {must}, got {got}.{' ' + hint if hint else ''}")
 
 
-def show(shape: Collection[int]) -> str:
-    """Write a shape the way users write it: ``(4, 3, 50, 25, 2)``."""
+def show(shape: Collection[int | str]) -> str:
+    """Write a shape the way users write it: ``(4, 3, 50, 25, 2)``, or ``(N, C)`` where sizes are left open."""
     return f"({', '.join(str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
 
 
@@ -56,7 +59,7 @@ def shape(
     for axis, size in zip(names, given, strict=False):
         fits = fits and sizes.get(axis, size) == size
     if not fits:
-        wanted = f"({', '.join(str(sizes.get(axis, axis)) for axis in names)}{',' if len(names) == 1 else ''})"
+        wanted = show([sizes.get(axis, axis) for axis in names])
         fail(owner, name, f"have shape {wanted}{' ' + why if why else ''}", show(given), hint=hint)
     return value
 
@@ -107,6 +110,11 @@ def choice(owner: str, name: str, value: object, options: Collection[str]) -> No
     """Check that `value` is one of the named options."""
     if value not in options:
         fail(owner, name, f"be one of {', '.join(repr(option) for option in options)}", repr(value))
+
+
+def first_repeated(values: Iterable[_Value]) -> _Value | None:
+    """Return the first of some values, none of them `None`, that comes again; `None` if all are different."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def same_device(owner: str, name: str, value: "Tensor", other: str, device: "torch.device") -> None:

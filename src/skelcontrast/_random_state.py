@@ -11,13 +11,12 @@ import torch
 def capture_random_state() -> dict[str, Any]:
     """Return the states of Python's, NumPy's and PyTorch's global generators, CUDA's where it is in use."""
     numpy_state: Any = np.random.get_state(legacy=True)  # noqa: NPY002 -- the global generator is what is saved
-    cuda_in_use: bool = torch.cuda.is_initialized()
     return {
         "python": random.getstate(),
         # The words of the Mersenne twister are unsigned 32-bit: they fit into int64, and every torch can read that.
         "numpy": (numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if cuda_in_use else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
 
 

@@ -293,7 +293,7 @@ def _misfits(name: str, target: object, saved: dict[str, Any], kind: str) -> lis
     return []
 
 
-def _restore(targets: Mapping[str, object], states: Mapping[str, Any]) -> None:
+def _restore(targets: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     """Load states that were found to fit.
 
     An object can still refuse its state, such as a module its extra state. Those already changed are then put back as
@@ -302,13 +302,11 @@ def _restore(targets: Mapping[str, object], states: Mapping[str, Any]) -> None:
     changed: list[tuple[Callable[[Any], object], object]] = []
     try:
         for name, target in targets.items():
-            if isinstance(target, torch.Generator):
-                changed.append((target.set_state, target.get_state()))
-            elif isinstance(target, Stateful):
-                changed.append((target.load_state_dict, copy.deepcopy(target.state_dict())))
-            load, _ = changed[-1]
-            load(states[name])
+            is_generator = isinstance(target, torch.Generator)
+            put = target.set_state if is_generator else target.load_state_dict
+            changed.append((put, target.get_state() if is_generator else copy.deepcopy(target.state_dict())))
+            put(states[name])
     except Exception:
-        for load, before in changed:
-            load(before)
+        for put, before in changed:
+            put(before)
         raise

@@ -1,10 +1,8 @@
 """What a skeleton is: which joints it has, which bones tie them, where its centre is, and what mirrors what."""
 
-from collections import Counter
-from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from skelcontrast import _check
 
@@ -12,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OWNER = "SkeletonLayout"
-Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class SkeletonLayout:
     def _check_joints(self) -> None:
         if not self.joints:
             _check.fail(OWNER, "joints", "name at least one joint", "()")
-        repeated = _first_repeated(self.joints)
+        repeated = _check.first_repeated(self.joints)
         if repeated is not None:
             _check.fail(OWNER, "joints", "have distinct names", f"'{repeated}' twice")
         # A plain one, like the joints of bones: one of NumPy's could not be written to a prepared folder's report.
@@ -80,10 +77,10 @@ class SkeletonLayout:
                 self._check_exists("bones", joint, (child, parent))
             if child == parent:
                 _check.fail(OWNER, "bones", "tie two different joints", f"{(child, parent)}, {self._say(child)} twice")
-        bone = _first_repeated([(min(bone), max(bone)) for bone in self.bones])
+        bone = _check.first_repeated((min(bone), max(bone)) for bone in self.bones)
         if bone is not None:
             _check.fail(OWNER, "bones", "name each bone once, in one direction", f"{bone} twice")
-        child_twice = _first_repeated([child for child, _ in self.bones])
+        child_twice = _check.first_repeated(child for child, _ in self.bones)
         if child_twice is not None:
             parents = " and ".join(self._say(parent) for child, parent in self.bones if child == child_twice)
             _check.fail(
@@ -108,7 +105,7 @@ class SkeletonLayout:
             if left == right:
                 hint = "Joints in no pair stay where they are."
                 _check.fail(OWNER, "mirror", "pair two different joints", (left, right), hint=hint)
-        joint_twice = _first_repeated([joint for pair in self.mirror for joint in pair])
+        joint_twice = _check.first_repeated(joint for pair in self.mirror for joint in pair)
         if joint_twice is not None:
             _check.fail(OWNER, "mirror", "name each joint in at most one pair", f"{self._say(joint_twice)} twice")
 
@@ -206,7 +203,3 @@ def _pairs(argument: str, pairs: object) -> tuple[tuple[int, int], ...]:
                 _check.fail(OWNER, argument, must, repr(pair), kind=TypeError)
         checked.append((int(pair[0]), int(pair[1])))
     return tuple(checked)
-
-
-def _first_repeated(names: Iterable[Name]) -> Name | None:
-    return next((name for name, count in Counter(names).items() if count > 1), None)
