@@ -33,6 +33,11 @@ class Found(NamedTuple):
     bias: Tensor
 
 
+def step_factors(epochs: int, milestones: Sequence[int], gamma: float) -> tuple[float, ...]:
+    """Return the factor on the learning rate in each epoch: `gamma` once for every milestone that has been reached."""
+    return tuple(gamma ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs))
+
+
 def train_heads(
     x: Tensor,
     labels: Tensor,

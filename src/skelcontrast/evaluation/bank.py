@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.evaluation.features import check_labels
+from skelcontrast.evaluation.features import check_integers
 
 
 def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
         tensor([10, 11, -1, -1])
     """
     owner = "bank_contents"
-    check_integers(owner, "seen", seen, empty=True)
+    check_integers(owner, "seen", seen)
     size = _check.integer(owner, "size", size, 1)
     first_free = _check.integer(owner, "pointer", int(pointer), 0, size - 1)
     recent = seen[-size:]
@@ -65,9 +65,9 @@ def neighbor_precision(neighbors: Tensor, labels: Tensor, bank_labels: Tensor) -
         0.75
     """
     owner = "neighbor_precision"
-    check_integers(owner, "neighbors", neighbors, "N P")
-    check_labels(owner, "labels", labels, rows=len(neighbors), why="to match `neighbors`")
-    check_integers(owner, "bank_labels", bank_labels)
+    check_some_integers(owner, "neighbors", neighbors, "N P")
+    check_integers(owner, "labels", labels, N=len(neighbors), why="to match `neighbors`")
+    check_some_integers(owner, "bank_labels", bank_labels)
     neighbors = neighbors.long()  # small integers are no indices, and those of a byte are a mask
     low, high = int(neighbors.min()), int(neighbors.max())
     if low < 0 or high >= len(bank_labels):
@@ -98,15 +98,14 @@ def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
         >>> own_key_share(torch.tensor([7, 8]), torch.tensor([7, 9, 7, -1]))
         0.25
     """
-    check_integers("own_key_share", "samples", samples)
-    check_integers("own_key_share", "bank_samples", bank_samples)
+    check_some_integers("own_key_share", "samples", samples)
+    check_some_integers("own_key_share", "bank_samples", bank_samples)
     own = samples[:, None] == bank_samples
     return int(own.count_nonzero()) / own.numel()  # a mean would hold eight bytes for each of the N x K
 
 
-def check_integers(owner: str, name: str, value: object, axes: str = "N", *, empty: bool = False) -> None:
-    """Check integers of the given rank, at least one of them unless told otherwise."""
-    numbers = _check.shape(owner, name, _check.tensor(owner, name, value, floating=False), axes)
-    check_labels(owner, name, numbers.flatten(), rows=numbers.numel(), why="")
-    if not empty and not numbers.numel():
+def check_some_integers(owner: str, name: str, value: object, axes: str = "N") -> None:
+    """Check integers of the given rank, at least one of them."""
+    numbers = check_integers(owner, name, value, axes)
+    if not numbers.numel():
         _check.fail(owner, name, "hold at least one number", _check.show(numbers.shape))

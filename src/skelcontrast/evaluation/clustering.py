@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skelcontrast import _check, _progress
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation.features import check_features, check_labels
+from skelcontrast.evaluation.features import check_features, check_integers
 
 
 class KMeans(NamedTuple):
@@ -111,9 +111,8 @@ def normalized_mutual_information(clusters: Tensor, labels: Tensor) -> float:
         0.0
     """
     owner = "normalized_mutual_information"
-    _check.shape(owner, "clusters", _check.tensor(owner, "clusters", clusters, floating=False), "N")
-    check_labels(owner, "clusters", clusters, rows=len(clusters), why="")
-    check_labels(owner, "labels", labels, rows=len(clusters), why="to match `clusters`")
+    check_integers(owner, "clusters", clusters)
+    check_integers(owner, "labels", labels, N=len(clusters), why="to match `clusters`")
     if not len(clusters):
         _check.fail(owner, "clusters", "hold at least one sample", "none")
     rows, columns = (torch.unique(part, return_inverse=True)[1].cpu() for part in (clusters, labels))

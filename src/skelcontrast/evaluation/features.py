@@ -176,14 +176,17 @@ def check_features(
     return features
 
 
-def check_labels(owner: str, name: str, value: object, *, rows: int, why: str) -> Tensor:
-    """Check labels (N,): a vector of integers with one entry per row."""
-    labels = _check.tensor(owner, name, value, floating=False)
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        _check.fail(owner, name, "hold integers", labels.dtype, kind=TypeError)
-    if labels.dtype in {torch.uint16, torch.uint32, torch.uint64}:  # torch stores them, and cannot compare them
-        _check.fail(owner, name, "hold signed integers or uint8", labels.dtype, hint="Use `.long()`.", kind=TypeError)
-    return _check.shape(owner, name, labels, "N", N=rows, why=why)
+def check_integers(
+    owner: str, name: str, value: object, axes: str = "N", *, why: str = "", hint: str = "", **sizes: int
+) -> Tensor:
+    """Check a tensor of integers, of one axis unless told otherwise; for the other arguments see `_check.shape`."""
+    integers = _check.tensor(owner, name, value, floating=False)
+    _check.shape(owner, name, integers, axes, why=why, hint=hint, **sizes)
+    if integers.is_floating_point() or integers.is_complex() or integers.dtype == torch.bool:
+        _check.fail(owner, name, "hold integers", integers.dtype, kind=TypeError)
+    if integers.dtype in {torch.uint16, torch.uint32, torch.uint64}:  # torch stores them, and cannot compare them
+        _check.fail(owner, name, "hold signed integers or uint8", integers.dtype, hint="Use `.long()`.", kind=TypeError)
+    return integers
 
 
 def check_sets(owner: str, train: Features, test: Features, *, names: tuple[str, str] = ("train", "test")) -> None:
@@ -196,7 +199,7 @@ def check_sets(owner: str, train: Features, test: Features, *, names: tuple[str,
         features, labels = one
         why = f"to match `{names[0]}.features`"
         width = check_features(owner, f"{name}.features", features, width=width, why=why).shape[1]
-        check_labels(owner, f"{name}.labels", labels, rows=len(features), why="to match its features")
+        check_integers(owner, f"{name}.labels", labels, N=len(features), why="to match its features")
         for part, value in (("features", features), ("labels", labels)):
             _check.same_device(owner, f"{name}.{part}", value, f"{names[0]}.features", train.features.device)
 
@@ -261,9 +264,8 @@ def _unpack(
         _check.fail(owner, "data", "be a SkeletonDataset or a torch.Tensor", type(data).__name__, kind=TypeError)
     if not len(data):
         _check.fail(owner, "data", "hold at least one sequence", "none")
-    classes = check_labels(
-        owner, "labels", torch.as_tensor(labels, device="cpu"), rows=len(data), why="to match `data`"
-    )
+    classes = torch.as_tensor(labels, device="cpu")
+    check_integers(owner, "labels", classes, N=len(data), why="to match `data`")
     return read, classes.to(torch.int64), layout
 
 

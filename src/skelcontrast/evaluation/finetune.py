@@ -12,6 +12,7 @@ from torch.nn import functional
 from skelcontrast import _check, _progress
 from skelcontrast._state_check import module_misfits, optimizer_misfits
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
+from skelcontrast.evaluation._heads import step_factors
 from skelcontrast.evaluation.features import check_classes_present, check_stream, encoder_device, extract_features
 from skelcontrast.evaluation.metrics import topk_accuracy
 from skelcontrast.skeleton import SkeletonLayout, Stream, to_stream
@@ -245,8 +246,8 @@ def _rates(lr: float | Callable[[int], float], epochs: int, milestones: Sequence
     gamma = _check.interval(OWNER, "gamma", gamma, 0, 1, open_low=True)
     if not callable(lr):
         _check.interval(OWNER, "lr", lr, 0, open_low=True)
-    base = [float(lr(epoch) if callable(lr) else lr) for epoch in range(epochs)]
-    return [rate * gamma ** sum(epoch >= milestone for milestone in milestones) for epoch, rate in enumerate(base)]
+    factors = step_factors(epochs, milestones, gamma)
+    return [float(lr(epoch) if callable(lr) else lr) * factor for epoch, factor in enumerate(factors)]
 
 
 def _linear(encoder: nn.Module, num_classes: int, seed: int) -> nn.Linear:

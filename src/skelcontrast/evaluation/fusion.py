@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.evaluation.features import check_features, check_labels
+from skelcontrast.evaluation.features import check_features, check_integers
 
 STREAM_WEIGHTS: Mapping[str, float] = MappingProxyType({"joint": 0.6, "bone": 0.6, "motion": 0.4})
 """The paper's weights of the three streams (AimCLR, Section 4.2), read-only."""
@@ -85,7 +85,7 @@ def fuse(streams: Mapping[str, Scores], *, weights: Mapping[str, float] = STREAM
     aligned = _aligned(owner, "streams", streams)
     for name in aligned:
         if name not in weights:
-            known = ", ".join(f"{key}" for key in weights) or "none"
+            known = ", ".join(map(str, weights)) or "none"
             _check.fail(owner, "weights", f"hold a weight for the stream {name!r}", f"weights for {known}")
         _check.interval(owner, f"weights[{name!r}]", weights[name], 0)
     if not any(weights[name] for name in aligned):
@@ -176,11 +176,11 @@ def _rows(owner: str, where: str, scores: Scores) -> dict[str, int]:
         _check.fail(owner, where, "be Scores", type(scores).__name__, kind=TypeError)
     check_features(owner, f"{where}.logits", scores.logits)
     N = len(scores.logits)
-    check_labels(owner, f"{where}.labels", scores.labels, rows=N, why="to match its logits")
+    check_integers(owner, f"{where}.labels", scores.labels, N=N, why="to match its logits")
     rows = {sample: row for row, sample in enumerate(scores.names)}
     if len(scores.names) != N:
         _check.fail(owner, f"{where}.names", f"name each of the {N} samples", f"{len(scores.names)} names")
     if len(rows) != N:
-        repeated = next(sample for row, sample in enumerate(scores.names) if rows[sample] != row)
+        repeated = _check.first_repeated(scores.names)
         _check.fail(owner, f"{where}.names", "name each sample once", f"{repeated!r} twice")
     return rows

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation.bank import check_integers, neighbor_precision, own_key_share
+from skelcontrast.evaluation.bank import check_some_integers, neighbor_precision, own_key_share
 from skelcontrast.evaluation.features import check_features
 
 
@@ -182,9 +182,9 @@ def contrastive_health(
     """
     owner = "contrastive_health"
     check_features(owner, "query", query)
-    check_integers(owner, "labels", labels)
+    check_some_integers(owner, "labels", labels)
     for name, rows, low in (("samples", samples, 0), ("bank_samples", bank_samples, -1)):
-        check_integers(owner, name, rows)
+        check_some_integers(owner, name, rows)
         if int(rows.min()) < low or int(rows.max()) >= len(labels):
             got = f"positions from {int(rows.min())} to {int(rows.max())}"
             _check.fail(owner, name, f"lie in [{low}, {len(labels) - 1}], the positions in `labels`", got)

@@ -12,7 +12,7 @@ from skelcontrast.evaluation.features import (
     Features,
     check_classes_present,
     check_features,
-    check_labels,
+    check_integers,
     check_sets,
     directions,
     neighbor_numbers,
@@ -94,7 +94,7 @@ def knn_predict(
     owner = "knn_predict"
     check_features(owner, "train_features", train_features)
     check_features(owner, "test_features", test_features, width=train_features.shape[1])
-    check_labels(owner, "train_labels", train_labels, rows=len(train_features), why="to match `train_features`")
+    check_integers(owner, "train_labels", train_labels, N=len(train_features), why="to match `train_features`")
     _check.same_device(owner, "test_features", test_features, "train_features", train_features.device)
     _check.same_device(owner, "train_labels", train_labels, "train_features", train_features.device)
     numbers = neighbor_numbers(owner, k, len(train_features), rows_are="training features")

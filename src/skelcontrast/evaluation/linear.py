@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
-from skelcontrast.evaluation._heads import Schedule, best_heads, train_heads
+from skelcontrast.evaluation._heads import Schedule, best_heads, step_factors, train_heads
 from skelcontrast.evaluation._probe import (
     LinearProbeResult,
     Scaled,
@@ -115,7 +115,7 @@ def linear_probe(
         _check.fail(owner, "lr", 'be one number with select="last"', f"{len(rates)} of them", hint=hint)
 
     data = scaled(train, test, standardize=standardize)
-    factors = tuple(gamma ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs))
+    factors = step_factors(epochs, milestones, gamma)
     schedule = Schedule(factors, batch_size, momentum, seed)
     with autocast_off(data.x.device):
         rate, epoch, choices = rates[0], epochs, {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.evaluation.features import check_features, check_labels
+from skelcontrast.evaluation.features import check_features, check_integers
 
 DRAWN_TOGETHER = 2**18  # test samples of the bootstrap in one operation, so few that they stay in the cache
 
@@ -71,7 +71,8 @@ def topk_accuracy(logits: Tensor, labels: Tensor, *, k: int = 5) -> float:
     """
     owner = "topk_accuracy"
     check_features(owner, "logits", logits)
-    target = _checked(owner, "labels", labels, len(logits), logits.shape[1])[:, None]
+    check_integers(owner, "labels", labels, N=len(logits), why="to match `logits`")
+    target = _in_range(owner, "labels", labels, logits.shape[1])[:, None]
     k = _check.integer(owner, "k", k, 1, logits.shape[1])
     own = logits.gather(1, target)
     before = torch.arange(logits.shape[1], device=logits.device) < target
@@ -102,8 +103,10 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, *, num_classes: int | 
     owner = "confusion_matrix"
     if num_classes is not None:
         num_classes = _check.integer(owner, "num_classes", num_classes, 1)
-    predicted = _checked(owner, "predictions", predictions, None, num_classes)
-    true = _checked(owner, "labels", labels, len(predicted), num_classes, why="to match `predictions`")
+    check_integers(owner, "predictions", predictions)
+    predicted = _in_range(owner, "predictions", predictions, num_classes)
+    check_integers(owner, "labels", labels, N=len(predicted), why="to match `predictions`")
+    true = _in_range(owner, "labels", labels, num_classes)
     count = 1 + max(int(predicted.max()), int(true.max())) if num_classes is None else num_classes
     return torch.bincount(true * count + predicted, minlength=count * count).reshape(count, count)
 
@@ -203,12 +206,8 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(statistics.fmean(numbers), std, min(numbers), max(numbers), len(numbers))
 
 
-def _checked(
-    owner: str, name: str, value: object, rows: int | None, num_classes: int | None, *, why: str = "to match `logits`"
-) -> Tensor:
-    """Return classes (N,) as int64, each in [0, num_classes)."""
-    classes = _check.shape(owner, name, _check.tensor(owner, name, value, floating=False), "N")
-    check_labels(owner, name, classes, rows=len(classes) if rows is None else rows, why=why)
+def _in_range(owner: str, name: str, classes: Tensor, num_classes: int | None) -> Tensor:
+    """Return classes (N,), at least one and each in [0, num_classes), as int64."""
     if not len(classes):
         _check.fail(owner, name, "hold at least one class", "none")
     low, high = int(classes.min()), int(classes.max())

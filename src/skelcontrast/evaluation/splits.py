@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.evaluation.features import check_labels
+from skelcontrast.evaluation.features import check_integers
 
 
 def semi_supervised_indices(labels: Sequence[int] | Tensor, share: float, *, seed: int = 0) -> Tensor:
@@ -44,8 +44,7 @@ def semi_supervised_indices(labels: Sequence[int] | Tensor, share: float, *, see
     classes = torch.as_tensor(labels, device="cpu")
     if not classes.numel():
         _check.fail(owner, "labels", "hold at least one label", "none")
-    _check.shape(owner, "labels", classes, "N")
-    check_labels(owner, "labels", classes, rows=len(classes), why="")
+    check_integers(owner, "labels", classes)
     _check.interval(owner, "share", share, 0, 1, open_low=True)
     seed = _check.integer(owner, "seed", seed, -(2**63))
     members: dict[int, list[int]] = {}
