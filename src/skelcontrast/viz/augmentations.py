@@ -137,9 +137,8 @@ def _strong_draw(x: Tensor, augmentation: Augmentation, generator: torch.Generat
 def _liveliest(x: Tensor) -> tuple[int, int, int]:
     """Return the coordinate, joint and body that varies most over time."""
     spread_over_time = x.detach().float().var(dim=1, correction=0)  # (C, V, M)
-    place = int(spread_over_time.argmax())
-    _, V, M = spread_over_time.shape
-    return place // (V * M), place // M % V, place % M
+    coordinate, joint, body = torch.unravel_index(spread_over_time.argmax(), spread_over_time.shape)
+    return int(coordinate), int(joint), int(body)
 
 
 def _draw_path(axes: "Axes", before: Tensor, after: Tensor, limits: tuple[float, float]) -> None:

@@ -189,7 +189,7 @@ def _draw(axes: "Axes", curve: Curve, colour: str, name: str, *, dots: bool) -> 
     axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if dots else "", markersize=3.2, label=name)
 
 
-def _finish(axes: "Axes", name: str, step: str, levels: Mapping[str, float], *, legend: bool = True) -> None:
+def _finish(axes: "Axes", name: str, step: str, levels: Mapping[str, float], *, legend: bool) -> None:
     """Add levels, legend, title and grid."""
     from matplotlib.ticker import MaxNLocator
 
