@@ -247,6 +247,14 @@ def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: py
         normalized(norm, x[:1, :, :1, :1])
 
 
+@pytest.mark.usefixtures("on_kernels")
+@pytest.mark.parametrize("other", [nn.ReLU(), nn.BatchNorm2d(4), nn.Identity()], ids=["relu", "norm", "identity"])
+def test_what_stands_in_the_place_of_a_convolution_is_called(other: nn.Module) -> None:
+    x, norm, other = features((2, 4, 5, 7)).detach(), a_norm(4), copy.deepcopy(other).to(DEVICE)
+    wanted = copy.deepcopy(nn.Sequential(other, norm)).double()(x.double()).relu()
+    torch.testing.assert_close(convolved(other, norm, x).double(), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_backward_hooks_and_those_of_all_modules_are_heard(on_kernels: None) -> None:
     norm, x = nn.BatchNorm2d(4).to(DEVICE), features((2, 4, 3, 5))
     handle = norm.register_full_backward_pre_hook(lambda _, gradients: (torch.zeros_like(gradients[0]),))  # type: ignore[index]  # a tuple

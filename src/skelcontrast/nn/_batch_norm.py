@@ -20,7 +20,8 @@ _HOOKS_OF_ALL = (
     hooks._global_backward_hooks,
     hooks._global_backward_pre_hooks,
 )
-_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, nn.Conv2d, TemporalConv, GraphConv)
+_CONVOLUTIONS = (nn.Conv2d, TemporalConv, GraphConv)
+_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, *_CONVOLUTIONS)
 _KEEP_NO_OUTPUT = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.Dropout, Dropout)  # so that it may be written over
 
 
@@ -109,7 +110,7 @@ def _summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor
 
 def _is_summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
     """Tell whether a convolution of ours may do more than it is asked for, for a batch norm in training."""
-    return _is_known(conv) and norm.training and _is_on_gpu(x)
+    return type(conv) in _CONVOLUTIONS and _is_known(conv) and norm.training and _is_on_gpu(x)
 
 
 def normalized(
