@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelcontrast.data import SkeletonDataset, _memory
+from skelcontrast.data import SkeletonDataset, _device
 from skelcontrast.skeleton import NTU_RGBD_25
 
 N = 6
@@ -332,7 +332,7 @@ def test_to_asks_for_memory_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert dataset.subset([1]).nbytes == dataset.nbytes // len(dataset)
     table = tmp_path / "meminfo"
     table.write_text("MemTotal: 9 kB\nMemAvailable: 0 kB\n")
-    monkeypatch.setattr(_memory, "MEMORY_TABLE", table)
+    monkeypatch.setattr(_device, "MEMORY_TABLE", table)
     text = r"SkeletonDataset\.to: `device` must have the 0\.00 GB free that .* need, got 0\.00 GB on 'cpu'\. Fewer"
     with pytest.raises(RuntimeError, match=text):
         dataset.to("cpu")

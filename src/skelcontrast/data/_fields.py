@@ -1,6 +1,5 @@
 """Checks of what a dataset is made of: sequences, integers, truth values and names."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -64,8 +63,8 @@ def strings(owner: str, name: str, values: Sequence[object], length: int | None 
             _check.fail(owner, name, "be strings", repr(value), kind=TypeError)
         found.append(value)
     _check_length(owner, name, len(found), length)
-    if len(set(found)) < len(found):
-        repeated = next(value for value, count in Counter(found).items() if count > 1)
+    repeated = _check.first_repeated(found)
+    if repeated is not None:
         _check.fail(owner, name, "be different", f"{repeated!r} twice")
     return tuple(found)
 

@@ -14,9 +14,9 @@ from typing_extensions import Self
 
 from skelcontrast import _check
 from skelcontrast.data._array import Array
+from skelcontrast.data._device import check_memory, to_device
 from skelcontrast.data._fields import Booleans, Integers, flags, integers, number_of_classes, sequences, strings
 from skelcontrast.data._mapped import pickled, unpickled
-from skelcontrast.data._memory import check_memory, to_device
 from skelcontrast.skeleton import SkeletonLayout
 
 OWNER = "SkeletonDataset"

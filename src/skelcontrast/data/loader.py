@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset
 
 from skelcontrast import _check
-from skelcontrast.data._memory import to_device
+from skelcontrast.data._device import to_device
 from skelcontrast.data.dataset import SkeletonDataset
 
 OWNER = "SkeletonLoader"
@@ -99,7 +99,7 @@ class SkeletonLoader:
         batch_size = _check.integer(OWNER, "batch_size", batch_size, 1)
         seed = _check.integer(OWNER, "seed", seed, 0)
         num_workers = _check.integer(OWNER, "num_workers", num_workers, 0)
-        self.rank, self.world_size = _share(rank, world_size)
+        self.rank, self.world_size = _rank_and_world_size(rank, world_size)
         share = len(dataset) // self.world_size
         if share == 0:
             _check.fail(OWNER, "world_size", f"be at most the number of sequences, {len(dataset)}", self.world_size)
@@ -215,7 +215,7 @@ class _Chunks(Dataset[Tensor]):
         return self.dataset.take(self.chunks[step])
 
 
-def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
+def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if (rank is None) != (world_size is None):
         _check.fail(OWNER, "rank" if rank is None else "world_size", "be given together with the other", "None")
     if rank is None or world_size is None:

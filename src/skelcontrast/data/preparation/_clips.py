@@ -58,8 +58,8 @@ class ClipMaker:
 
     def settings(self) -> dict[str, object]:
         """Return all that the result depends on, beside the samples, as plain values."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in plain.items() if name not in ("root", "layout", "clips")}
+        names = (field.name for field in fields(self))
+        return {name: getattr(self, name) for name in names if name not in ("root", "layout", "clips")}
 
     def __call__(self, samples: Sequence[RawSample]) -> tuple[Batch, bytes]:
         rows, skipped, data = [], [], []

@@ -93,13 +93,16 @@ class Journal:
         self._lines.close()
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
-        theirs = _read_settings(self.folder)
-        if theirs is None:
+        path = self.folder / SETTINGS
+        if not path.exists():
             content = json.dumps(settings, indent=1).encode()
-            write_atomically(self.folder / SETTINGS, lambda file: file.write(content))
+            write_atomically(path, lambda file: file.write(content))
             return
-        for name in _different(theirs, settings)[:1]:
-            got = f"`{name}` = {settings[name]!r}, and {theirs.get(name)!r} in {self.folder}"
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if name in theirs and theirs[name] == value:
+                continue
+            got = f"`{name}` = {value!r}, and {theirs.get(name)!r} in {self.folder}"
             if name == "samples":
                 got = f"another raw folder than {self.folder}"
             hint = "Go on with the settings that it was begun with, or delete that folder."
@@ -124,16 +127,6 @@ class Journal:
                 self.samples += batch.samples
                 self.size += size
         return whole
-
-
-def _read_settings(folder: Path) -> dict[str, Any] | None:
-    path = folder / SETTINGS
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    return found
-
-
-def _different(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    return [name for name, value in ours.items() if name not in theirs or theirs[name] != value]
 
 
 @contextmanager

@@ -220,9 +220,10 @@ def _check_whole(out: Path, report: PreparationReport) -> None:
         positions: _size(positions) == HEADER + math.prod(report.shape) * np.dtype(report.dtype).itemsize,
         table: table.is_file() and sha256(table) == report.checksums.get(table.name),
     }
-    for path in [path for path, is_whole in whole.items() if not is_whole][:1]:
-        got = f"{out}, whose {path.name} is {'not as it was written' if path.exists() else 'missing'}"
-        _check.fail(OWNER, "out", "be whole or not exist", got, hint="Delete that folder, and prepare it again.")
+    for path, is_whole in whole.items():
+        if not is_whole:
+            got = f"{out}, whose {path.name} is {'not as it was written' if path.exists() else 'missing'}"
+            _check.fail(OWNER, "out", "be whole or not exist", got, hint="Delete that folder, and prepare it again.")
 
 
 def _size(path: Path) -> int | None:

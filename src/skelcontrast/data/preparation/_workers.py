@@ -16,6 +16,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 AHEAD = 4  # tasks per worker that may be finished before an earlier one is
+_NO_TASK = object()
 
 
 @dataclass(eq=False)
@@ -69,19 +70,20 @@ def _start(work: Callable[[Task], object]) -> _Worker:
 
 
 def _spread(pool: list[_Worker], tasks: Iterable[Task]) -> Iterator[Result]:
-    numbered = enumerate(tasks)
+    left = iter(tasks)
     idle, busy = list(pool), dict[Connection, tuple[_Worker, int]]()
     finished: dict[int, object] = {}
-    handed, taken, more = 0, 0, True
+    handed, taken, more = 0, 0, True  # the next task's number, the next result's, and whether there are tasks left
     while more or busy or finished:
         while more and idle and handed < taken + AHEAD * len(pool):
-            number, task = next(numbered, (-1, None))
-            more = number >= 0
-            if more:
-                worker = idle.pop()
-                _send(worker, task)
-                busy[worker.connection] = (worker, number)
-                handed += 1
+            task = next(left, _NO_TASK)
+            if task is _NO_TASK:
+                more = False
+                break
+            worker = idle.pop()
+            _send(worker, task)
+            busy[worker.connection] = (worker, handed)
+            handed += 1
         if taken in finished:
             result = finished.pop(taken)
             if isinstance(result, ImportError | OSError):  # in its turn, so that what came before it is not lost

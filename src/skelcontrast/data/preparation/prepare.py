@@ -140,8 +140,10 @@ def prepare(
 
 
 def _joint(source: RawDataset, centre: str | None, *, with_score: bool) -> str | None:
-    if centre is None or centre == "usual":
-        return None if centre is None else source.origin
+    if centre is None:
+        return None
+    if centre == "usual":
+        return source.origin
     _check.choice(OWNER, "centre", centre, ("usual", *source.layout.joints))
     if with_score:
         _check.fail(OWNER, "centre", "be None with scores, from which nothing can be subtracted", repr(centre))

@@ -103,8 +103,7 @@ def published_protocols(dataset: DatasetName) -> tuple[Protocol, ...]:
         >>> len(published_protocols("ntu120")[0].train)
         53
     """
-    if dataset not in PROTOCOLS:
-        _check.choice("published_protocols", "dataset", dataset, get_args(DatasetName))
+    _check.choice("published_protocols", "dataset", dataset, get_args(DatasetName))
     return PROTOCOLS.get(dataset, ())
 
 

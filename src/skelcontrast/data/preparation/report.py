@@ -109,8 +109,8 @@ class PreparationReport:
                 },
                 "skipped": tuple(SkippedSample(**one) for one in content["skipped"]),
                 "class_names": None if content["class_names"] is None else tuple(content["class_names"]),
+                "checksums": dict(content["checksums"]),
             }
-            made["checksums"] = dict(content["checksums"])
             if content["dtype"] not in ("float32", "float16"):
                 raise KeyError("dtype")
             return cls(**made)

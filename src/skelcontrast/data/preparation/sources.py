@@ -116,10 +116,8 @@ def _nw_ucla(root: Path) -> RawDataset:
 
     def read(file: str) -> RawSample:
         name = NWUCLAName.parse(_last(file))
-        stem = PurePosixPath(file).stem
-        return RawSample(
-            stem, name.label, file, (views.part(name.view),), name.subject, name.view, replication=name.episode
-        )
+        stem, part = PurePosixPath(file).stem, views.part(name.view)
+        return RawSample(stem, name.label, file, (part,), name.subject, name.view, replication=name.episode)
 
     return _named_files("nw-ucla", root, "a01_s01_e00_v01.json", read, KINECT_V1_20, 10, bodies=1)
 
@@ -144,9 +142,10 @@ def _annotations(path: Path, layout: SkeletonLayout, *, with_score: bool) -> Raw
     pairs = split_pairs(content.splits)
     inside = [(frozenset(content.splits[train]), frozenset(content.splits[test])) for train, test in pairs.values()]
     for (train, test), (training, others) in zip(pairs.values(), inside, strict=True):
-        for name in sorted(training & others)[:1]:
+        both = training & others
+        if both:
             must = f"name a sequence either in split {train!r} or in {test!r}"
-            raise SkeletonFormatError(OWNER, path, must, f"{len(training & others)} in both, such as {name!r}")
+            raise SkeletonFormatError(OWNER, path, must, f"{len(both)} in both, such as {min(both)!r}")
     samples = []
     for place, (name, label) in enumerate(zip(content.names, content.labels.tolist(), strict=True)):
         parts = tuple(listed_part(name, train, test) for train, test in inside)

@@ -39,7 +39,7 @@ def map_npy(owner: str, path: Path) -> Array:
         raise SkeletonFormatError(owner, path, "be a whole .npy file of numbers", got) from None
 
 
-def label(owner: str, path: Path, value: object, where: str) -> int:
+def checked_label(owner: str, path: Path, value: object, where: str) -> int:
     """Return a class, an integer from 0."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < LARGEST_LABEL:
         got = brief(int(value) if isinstance(value, np.integer) else value)
@@ -70,7 +70,7 @@ def brief(value: object) -> str:
     return f"a value of type {type(value).__name__}"  # a list may hold itself, a number have a million digits
 
 
-def float32(owner: str, path: Path, positions: Array, *, lines: bool = False, where: str = "") -> Array:
+def finite_float32(owner: str, path: Path, positions: Array, *, lines: bool = False, where: str = "") -> Array:
     """Return positions (C, T, V, M) as a new float32 array if all of them are finite there.
 
     Args:

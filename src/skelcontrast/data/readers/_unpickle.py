@@ -174,9 +174,15 @@ _TWO_LINES = b"ci"  # references in text: a module, then a name
 _FRAME, _PUT, _STOP = 0x95, ord("p"), ord(".")
 _STORES = b"pqr"  # put a value under an index: in text, in one byte, in four
 _EXTENSIONS = b"\x82\x83\x84"  # classes by number, registered by whoever runs
-_PLAIN_STEPS = [
-    0 if code in (_FRAME, _STOP, *_STORES, *_EXTENSIONS) else 1 + max(_SIZES.get(code, -1), -1) for code in range(256)
-]  # bytes from an opcode to the next where it has arguments of one size only; otherwise 0
+
+
+def _plain_step(code: int) -> int:
+    """Return the bytes from an opcode to the next where its argument has one size and needs no look; else 0."""
+    size = _SIZES.get(code, -1)  # below 0 where the argument itself says how long it is
+    return 0 if size < 0 or code in (_FRAME, _STOP, *_STORES, *_EXTENSIONS) else 1 + size
+
+
+_PLAIN_STEPS = [_plain_step(code) for code in range(256)]
 
 
 def _check_counts(data: mmap.mmap) -> None:

@@ -13,7 +13,7 @@ from einops import rearrange
 from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.readers._reading import brief, clip_of, different_names, float32, label
+from skelcontrast.data.readers._reading import brief, checked_label, clip_of, different_names, finite_float32
 from skelcontrast.data.readers._unpickle import load_plain
 from skelcontrast.skeleton import COCO_17, NTU_RGBD_25, SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
@@ -127,7 +127,7 @@ class _File:
         return name
 
     def label(self, annotation: dict[object, object], name: str) -> int:
-        return label(OWNER, self.path, annotation.get("label"), f"under 'label' in annotation {brief(name)}")
+        return checked_label(OWNER, self.path, annotation.get("label"), f"under 'label' in annotation {brief(name)}")
 
     def splits(self, values: object) -> dict[str, tuple[str, ...]]:
         if not isinstance(values, dict):
@@ -153,7 +153,7 @@ class _File:
             self.refuse(f"hold total_frames equal to the {keypoint.shape[1]} frames of keypoint{where}", brief(frames))
         if self.with_score:
             keypoint = np.concatenate([keypoint, self._score(annotation, keypoint, where)], axis=3)
-        positions = float32(OWNER, self.path, rearrange(keypoint, "m t v c -> c t v m"), where=where)
+        positions = finite_float32(OWNER, self.path, rearrange(keypoint, "m t v c -> c t v m"), where=where)
         return clip_of(positions, self.layout)
 
     def _score(self, annotation: dict[object, object], keypoint: Array, where: str) -> Array:

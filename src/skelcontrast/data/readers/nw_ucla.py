@@ -12,7 +12,7 @@ from typing_extensions import Self
 from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.readers._reading import brief, clip_of, float32
+from skelcontrast.data.readers._reading import brief, clip_of, finite_float32
 from skelcontrast.skeleton import KINECT_V1_20
 
 OWNER = "read_nw_ucla"
@@ -94,7 +94,7 @@ def read_nw_ucla(path: Path | str) -> SkeletonClip:
     if not isinstance(content, dict) or "skeletons" not in content:
         raise SkeletonFormatError(OWNER, path, "be an object with the key 'skeletons'", brief(content))
     frames = _frames(Path(path), content["skeletons"])
-    return clip_of(float32(OWNER, Path(path), frames.transpose(2, 0, 1)[..., None]), KINECT_V1_20)
+    return clip_of(finite_float32(OWNER, Path(path), frames.transpose(2, 0, 1)[..., None]), KINECT_V1_20)
 
 
 def _parse(path: Path) -> object:

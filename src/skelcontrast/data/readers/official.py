@@ -10,7 +10,7 @@ from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonFormatError
 from skelcontrast.data.dataset import SkeletonDataset
-from skelcontrast.data.readers._reading import different_names, label, map_npy
+from skelcontrast.data.readers._reading import checked_label, different_names, map_npy
 from skelcontrast.data.readers._unpickle import load_plain
 from skelcontrast.skeleton import NTU_RGBD_25, SkeletonLayout
 from skelcontrast.skeleton.layout import check_layout
@@ -111,7 +111,7 @@ def _labels(folder: Path, part: str, count: int) -> tuple[tuple[str, ...], list[
         if len(values) != count:
             must = f"hold one of its {what} for each of the {count} sequences of {part}_position.npy"
             _refuse(path, must, f"{len(values)} {what}")
-    classes = [label(OWNER, path, value, f"as label {place}") for place, value in enumerate(labels)]
+    classes = [checked_label(OWNER, path, value, f"as label {place}") for place, value in enumerate(labels)]
     return different_names(OWNER, path, names, "list of names"), classes
 
 

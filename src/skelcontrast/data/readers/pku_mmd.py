@@ -9,7 +9,7 @@ from einops import rearrange
 
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
-from skelcontrast.data.readers._reading import brief, clip_of, float32, read_ascii
+from skelcontrast.data.readers._reading import brief, clip_of, finite_float32, read_ascii
 from skelcontrast.skeleton import NTU_RGBD_25
 
 BODIES = 2
@@ -75,7 +75,7 @@ def read_pku_mmd(path: Path | str) -> SkeletonClip:
     """
     rows = _rows(Path(path))
     bodies = rearrange(rows, "t (m v c) -> c t v m", m=BODIES, c=3)
-    return clip_of(float32("read_pku_mmd", Path(path), bodies, lines=True), NTU_RGBD_25)
+    return clip_of(finite_float32("read_pku_mmd", Path(path), bodies, lines=True), NTU_RGBD_25)
 
 
 def _rows(path: Path) -> Array:

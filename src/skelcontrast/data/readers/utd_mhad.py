@@ -11,7 +11,7 @@ from skelcontrast import _check
 from skelcontrast.data._array import Array
 from skelcontrast.data.clip import SkeletonClip, SkeletonFormatError
 from skelcontrast.data.readers._mat5 import read_array
-from skelcontrast.data.readers._reading import brief, clip_of, float32
+from skelcontrast.data.readers._reading import brief, clip_of, finite_float32
 from skelcontrast.skeleton import UTD_MHAD_20
 
 NAME = re.compile(r"a(\d{1,3})_s(\d{1,3})_t(\d{1,3})(?:_skeleton(?:\.mat)?)?", re.ASCII)
@@ -105,5 +105,5 @@ def read_positions(owner: str, path: Path) -> Array:
         must = f"hold d_skel of shape ({joints}, 3, frames)"
         raise SkeletonFormatError(owner, path, must, _check.show(skeleton.shape))
     positions = skeleton.transpose(1, 2, 0)[..., None].astype(np.float64, order="C")
-    float32(owner, path, positions)
+    finite_float32(owner, path, positions)
     return positions

@@ -1,4 +1,4 @@
-"""Ways to a device: how much memory it has left, asked before a data set moves there, and copies without waiting."""
+"""The memory that a device has left, asked before a data set moves there, and copies that do not wait for it."""
 
 from pathlib import Path
 
