@@ -63,7 +63,7 @@ def checked_classes(owner: str, train: Features, test: Features, num_classes: in
     return count
 
 
-def settings(owner: str, name: str, value: float | Sequence[float]) -> tuple[float, ...]:
+def positive_numbers(owner: str, name: str, value: float | Sequence[float]) -> tuple[float, ...]:
     """Return one number or several, above zero, as a tuple."""
     several = tuple(value) if isinstance(value, Sequence) else (value,)
     if not several:
@@ -94,7 +94,7 @@ def validation_rows(owner: str, labels: Tensor, share: float, *, seed: int) -> t
     return kept.to(labels.device), out.to(labels.device)
 
 
-def result(
+def probe_result(
     data: Scaled, weight: Tensor, bias: Tensor, *, setting: float, epoch: int, choices: dict[float, float]
 ) -> LinearProbeResult:
     """Measure a classifier of scaled features on the test set, and move it to the scale of the given ones."""

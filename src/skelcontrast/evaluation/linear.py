@@ -12,9 +12,9 @@ from skelcontrast.evaluation._probe import (
     LinearProbeResult,
     Scaled,
     checked_classes,
-    result,
+    positive_numbers,
+    probe_result,
     scaled,
-    settings,
     validation_rows,
 )
 from skelcontrast.evaluation.features import Features
@@ -106,7 +106,7 @@ def linear_probe(
     batch_size = _check.integer(owner, "batch_size", batch_size, 1)
     every = _check.integer(owner, "every", every, 1)
     seed = _check.integer(owner, "seed", seed, 0)
-    rates = settings(owner, "lr", lr)
+    rates = positive_numbers(owner, "lr", lr)
     _check.interval(owner, "gamma", gamma, 0, 1, open_low=True)
     _check.interval(owner, "momentum", momentum, 0, 1, open_high=True)
     _check.choice(owner, "select", select, get_args(Select))
@@ -131,7 +131,7 @@ def linear_probe(
         if not (weight.isfinite().all() and bias.isfinite().all()):
             hint, got = "Use standardize=True or a lower rate.", f"weights that are not finite at {rate:g}"
             _check.fail(owner, "lr", "be low enough for these features", got, hint=hint, kind=RuntimeError)
-        return result(data, weight, bias, setting=rate, epoch=epoch, choices=choices)
+        return probe_result(data, weight, bias, setting=rate, epoch=epoch, choices=choices)
 
 
 def _watched(

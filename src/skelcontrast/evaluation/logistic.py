@@ -11,9 +11,9 @@ from skelcontrast._autocast import autocast_off
 from skelcontrast.evaluation._probe import (
     LinearProbeResult,
     checked_classes,
-    result,
+    positive_numbers,
+    probe_result,
     scaled,
-    settings,
     validation_rows,
 )
 from skelcontrast.evaluation.features import Features
@@ -76,7 +76,7 @@ def logistic_probe(
     """
     owner = "logistic_probe"
     num_classes = checked_classes(owner, train, test, num_classes)
-    penalties = settings(owner, "l2", l2)
+    penalties = positive_numbers(owner, "l2", l2)
     _check.interval(owner, "tolerance", tolerance, 0, open_low=True)
     max_iterations = _check.integer(owner, "max_iterations", max_iterations, 1)
     data = scaled(train, test, standardize=standardize)
@@ -92,7 +92,7 @@ def logistic_probe(
                 choices[one] = float((predictions == data.labels[out]).double().mean())
             penalty = max(choices, key=choices.__getitem__)  # the first of equals
         fit = _fit(owner, data.x, data.labels, num_classes, penalty, tolerance, max_iterations)
-        return result(data, fit.weight, fit.bias, setting=penalty, epoch=fit.iterations, choices=choices)
+        return probe_result(data, fit.weight, fit.bias, setting=penalty, epoch=fit.iterations, choices=choices)
 
 
 class _Fit(NamedTuple):
