@@ -24,9 +24,10 @@ class NearestBlocks:
 
     def __init__(self, queries: Tensor, k: int, room: int) -> None:
         self._queries, self._k = queries, k
-        self._maxima = queries.new_full((k + room, queries.shape[1]), -math.inf)  # the first k: the best so far
-        self._blocks = torch.zeros(k, queries.shape[1], dtype=torch.int64, device=queries.device)
-        self._first = self._filled = 0
+        self._maxima = queries.new_full((k + room, queries.shape[1]), -math.inf)  # k rows of the best so far, then room
+        self._blocks = torch.zeros(k, queries.shape[1], dtype=torch.int64, device=queries.device)  # the best so far
+        self._first = 0  # number of the block whose maximum is the first in the room
+        self._filled = 0  # blocks whose maxima are in the room
 
     def place(self, blocks: int) -> Tensor:
         """Return where the maxima of the bank's next blocks are to be written, (blocks, R)."""

@@ -12,8 +12,8 @@ from skelcontrast.losses._operators import aimclr_terms
 from skelcontrast.losses._similarity import Reduction
 from skelcontrast.losses.bank_read import Implementation, check_implementation, check_k, choose, count, read_views
 from skelcontrast.losses.d3m import Form, check_extremes, check_form, divergence
-from skelcontrast.losses.info_nce import surprise
-from skelcontrast.losses.nnm import Positives, check_positives, surprises
+from skelcontrast.losses.info_nce import info_nce_losses
+from skelcontrast.losses.nnm import Positives, check_positives, nnm_losses
 
 
 class AimCLRTerms(NamedTuple):
@@ -121,9 +121,9 @@ def aimclr_loss(
     log_partition = reads[0].log_partition
     if mine:
         neighbors = torch.cat([read.neighbors for read in reads], dim=1)
-        contrast = surprises(query, positive, bank, neighbors, log_partition, temperature, positives)
+        contrast = nnm_losses(query, positive, bank, neighbors, log_partition, temperature, positives)
     else:
-        contrast = surprise(query, positive, log_partition, temperature)
+        contrast = info_nce_losses(query, positive, log_partition, temperature)
     divergences = divergence(query, extremes, reads, temperature, form) if extremes else None
     return _terms(contrast, divergences, alpha, beta, reduction)
 

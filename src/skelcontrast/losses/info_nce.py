@@ -48,10 +48,10 @@ def info_nce(
     check_implementation("info_nce", implementation)
     _similarity.check_contrast("info_nce", query, positive, bank)
     (read,) = read_views("info_nce", [query], positive, bank, temperature=temperature, implementation=implementation)
-    return _similarity.reduce(surprise(query, positive, read.log_partition, temperature), reduction)
+    return _similarity.reduce(info_nce_losses(query, positive, read.log_partition, temperature), reduction)
 
 
-def surprise(query: Tensor, positive: Tensor, log_partition: Tensor, temperature: float) -> Tensor:
+def info_nce_losses(query: Tensor, positive: Tensor, log_partition: Tensor, temperature: float) -> Tensor:
     """Return -log p of the positives (N,), given the log-partition of the queries (N,)."""
     query, positive = _similarity.widen_to(log_partition, query, positive.detach())
     return log_partition - _similarity.positive_products(query, positive)[:, 0] / temperature

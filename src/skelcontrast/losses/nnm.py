@@ -106,11 +106,11 @@ def nnm(
     _similarity.check_contrast("nnm", query, positive, bank)
     _check_neighbors(neighbors, query)
     (read,) = read_views("nnm", [query], positive, bank, temperature=temperature, implementation=implementation)
-    losses = surprises(query, positive, bank, neighbors, read.log_partition, temperature, positives)
+    losses = nnm_losses(query, positive, bank, neighbors, read.log_partition, temperature, positives)
     return _similarity.reduce(losses, reduction)
 
 
-def surprises(
+def nnm_losses(
     query: Tensor,
     positive: Tensor,
     bank: Tensor,
