@@ -142,7 +142,7 @@ class AimCLR(MomentumContrast):
         self.drop = _drop_layer(drop, preset)
         self.positives: Positives = positives
         if self.drop is not None:
-            _with_feature_map(encoder)
+            _check_feature_map(encoder)
 
     def query_parameters(self) -> list[nn.Parameter]:
         """Return the parameters to optimise, those of the query side and any of the drop layer."""
@@ -167,16 +167,20 @@ class AimCLR(MomentumContrast):
         return AimCLRViews(query, key, *extremes)
 
     def _changes(self, x: Tensor) -> tuple[nn.Module | None, None, nn.Module | None]:
-        """Say what the passes of query, key and extreme view change in common that is not changed in turn anyway."""
-        has_state = next(self.moco.query_head.buffers(), None) is not None
-        shared = self.moco.query_encoder if has_state or not changes_in_turn(self.encoder, x) else None
+        """Say what the passes of query, key and extreme view change that another of them changes too.
+
+        The query's and the extreme view's go through one encoder and one head. Where all that they change there are
+        running statistics that kernels take turns at, they need not wait for each other.
+        """
+        head_has_state = next(self.moco.query_head.buffers(), None) is not None
+        shared = self.moco.query_encoder if head_has_state or not changes_in_turn(self.encoder, x) else None
         return shared, None, shared
 
     def _extreme(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embed extreme views (N, C, T, V, M), undropped and dropped."""
         if self.drop is None:
             return self.moco.query(x), None
-        encoder = _with_feature_map(self.encoder)
+        encoder = _check_feature_map(self.encoder)
         present, feature_map = encoder.present_bodies(x), encoder.feature_map(x)
         extreme = self.moco.project(encoder.pool(feature_map, present))
         return extreme, self.moco.project(encoder.pool(self.drop(feature_map), present))
@@ -235,7 +239,7 @@ def _drop_layer(drop: object, preset: Preset) -> nn.Module | None:
     return EADM.preset(preset)
 
 
-def _with_feature_map(encoder: nn.Module) -> FeatureMapEncoder:
+def _check_feature_map(encoder: nn.Module) -> FeatureMapEncoder:
     if not isinstance(encoder, FeatureMapEncoder):
         must = "have `feature_map`, `present_bodies` and `pool` when there is a drop layer"
         hint = "Pass drop=None to train without one."
