@@ -58,7 +58,7 @@ def convolved(
     relu: nn.Module | bool = True,
 ) -> Tensor:
     """Return ``relu(residual + dropout(norm(conv(x))))`` of features (N, C, T, V)."""
-    x, sums, left_out = _summed(conv, norm, x)
+    x, sums, left_out = _convolve_and_sum(conv, norm, x)
     return normalized(norm, x, sums=sums, left_out=left_out, dropout=dropout, residual=residual, relu=relu)
 
 
@@ -67,7 +67,7 @@ def branched(conv: nn.Module, norm: nn.Module, x: Tensor, *, relu: nn.Module, ev
 
     Where kernels convolve over a graph, they add the residual's gradient to their own.
     """
-    if not (isinstance(conv, GraphConv) and _is_summed(conv, norm, x)):
+    if not (isinstance(conv, GraphConv) and _may_sum(conv, norm, x)):
         return convolved(conv, norm, x, relu=relu), each(x, every)
     y, sums, kept = conv._forward_and_branch(x, every)
     return normalized(norm, y, sums=sums, relu=relu), kept
@@ -75,27 +75,27 @@ def branched(conv: nn.Module, norm: nn.Module, x: Tensor, *, relu: nn.Module, ev
 
 def convolved_to_add(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | Unnormalized:
     """Return ``norm(conv(x))`` as a residual, to be normalised where it is added if kernels can do that."""
-    x, sums, left_out = _summed(conv, norm, x)
+    x, sums, left_out = _convolve_and_sum(conv, norm, x)
     if is_fused(norm, x):
         return _with_statistics(norm, x, sums, left_out)
     return normalized(norm, x, sums=sums, left_out=left_out, relu=False)
 
 
 def settled(residual: Tensor | Unnormalized | None) -> Tensor | None:
-    """Return a residual with its norm."""
+    """Return a residual as features, normalised if it is not yet."""
     if not isinstance(residual, Unnormalized):
         return residual
     return _normalize(residual, 0.0, None, relu=False)
 
 
-def _summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _convolve_and_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return ``conv(x)``, parts of its statistics where a kernel writes them, and the bias that it lacks, if any.
 
     What a bias adds, a batch norm in training takes away again. So there it moves the running mean, and nothing else. A
     kernel that convolves sums up what it writes, so that it is not read again for its statistics.
     """
     sums = left_out = None
-    if not _is_summed(conv, norm, x):
+    if not _may_sum(conv, norm, x):
         x = conv(x)
     elif isinstance(conv, GraphConv):
         x, sums = conv._forward_and_sum(x)
@@ -108,8 +108,8 @@ def _summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor
     return x, sums, left_out
 
 
-def _is_summed(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
-    """Tell whether a convolution of ours may do more than it is asked for, for a batch norm in training."""
+def _may_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
+    """Tell whether a convolution may leave out its bias, or sum up what it writes, for a norm in training behind it."""
     return type(conv) in _CONVOLUTIONS and _is_known(conv) and norm.training and _is_on_gpu(x)
 
 
@@ -155,7 +155,10 @@ def fused(
     sums: Tensor | None = None,
     left_out: Tensor | None = None,
 ) -> Tensor:
-    """Do the same with kernels, in training mode; features are channels-last. Dropout draws numbers of its own."""
+    """Do what `normalized` does, with kernels, in training mode; features are channels-last.
+
+    Dropout draws other numbers than torch's from the same seed.
+    """
     return _normalize(_with_statistics(norm, x, sums, left_out), p, residual, relu=relu)
 
 

@@ -65,36 +65,37 @@ class Twin(Generic[_Result]):
         of = self.gradients_operator = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
         of.register_fake(fake_gradients)
 
-        def keep(ctx: Context, inputs: tuple[Any, ...], output: _Result) -> None:
+        def keep_for_backward(ctx: Context, inputs: tuple[Any, ...], output: _Result) -> None:
             if isinstance(output, tuple):  # zeros in the place of a gradient would be a kernel more
                 ctx.mark_non_differentiable(output[1])
                 ctx.set_materialize_grads(False)
             save(ctx, inputs, output)
 
-        def compiled(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
+        def compiled_gradient(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
             return _without_upstream(ctx) if upstream is None else gradient(ctx, upstream, of)
 
-        def direct(ctx: Context, upstream: Tensor | None, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
+        def direct_gradient(ctx: Context, upstream: Tensor | None, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
             return _without_upstream(ctx) if upstream is None else gradient(ctx, upstream, gradients)
 
-        self.operator.register_autograd(compiled, setup_context=keep)
+        self.operator.register_autograd(compiled_gradient, setup_context=keep_for_backward)
 
-        def ahead(ctx: Context, *inputs: object) -> _Result:
+        def direct_forward(ctx: Context, *inputs: object) -> _Result:
             # With a `setup_context` torch would bind the arguments by their signature in every call, which takes it
             # longer than all else that it does.
             out = forward(*inputs)
-            keep(ctx, inputs, out)
+            keep_for_backward(ctx, inputs, out)
             return out
 
-        once = torch.autograd.function.once_differentiable(direct)
+        once = torch.autograd.function.once_differentiable(direct_gradient)
 
-        def behind(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
+        def direct_backward(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
             if not torch.is_grad_enabled():
-                return direct(ctx, upstream)
-            # It looks for gradients among its arguments, and those of a sum have only what was saved.
+                return direct_gradient(ctx, upstream)
+            # A second derivative raises only if an argument of `once` wants a gradient. The upstream gradient need not,
+            # such as that of a sum, so it is given what was saved as well.
             return once(ctx, upstream, *ctx.saved_tensors)
 
-        methods = {"forward": staticmethod(ahead), "backward": staticmethod(behind)}
+        methods = {"forward": staticmethod(direct_forward), "backward": staticmethod(direct_backward)}
         self._direct: Any = type(name, (torch.autograd.Function,), methods)
 
     def __call__(self, *inputs: object) -> _Result:

@@ -91,7 +91,7 @@ def _convolve(
     order, implementation = choose(x, weight, order, implementation)
     if implementation in ("blocked", "triton"):
         return _fused(x, weight, bias, adjacency, implementation)
-    plain = {"dense": _dense, "aggregate-first": _aggregate_first}.get(order, _project_first)
+    plain = {"dense": _dense, "aggregate-first": _aggregate_first, "project-first": _project_first}[order]
     out = rearrange(plain(x, weight, bias, adjacency), "(n t) w o -> n o t w", t=x.shape[2])
     return out.contiguous(memory_format=memory_format_of(x))
 
