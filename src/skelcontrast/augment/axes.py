@@ -62,8 +62,8 @@ class AxisMaps(NamedTuple):
     def apply(self, x: Tensor) -> Tensor:
         """Map a batch (N, C, T, V, M).
 
-        On a CPU rows of the batch are summed where they lie: one pass for frames and coordinates, another for a mix;
-        joints are moved in a third. Elsewhere it is a gather, a T x T and a C x C product.
+        On a CPU rows of the batch are summed without gathering them first: one pass for frames and coordinates, another
+        for a mix; joints move in a third. Elsewhere it is a gather, a T x T and a C x C product.
         """
         return self._by_rows(x) if x.device.type == "cpu" else self._by_products(x)
 

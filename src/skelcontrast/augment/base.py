@@ -16,10 +16,10 @@ Params = TypeVar("Params", bound=tuple[Any, ...])
 class Transform(ABC, Generic[Params]):
     """A random map of a batch of skeletons (N, C, T, V, M) to one of the same shape, dtype and device.
 
-    `sample` draws parameters, each sample its own; `apply` is deterministic, changes nothing it is given, and keeps
-    nothing; calling the transform does both. Sub-class this for an augmentation of your own that is not a map on
-    single axes (otherwise sub-class `AxisTransform`), as a frozen dataclass whose fields are the settings. `apply` must
-    treat each sample by itself: `Compose` may lead a batch through it in parts.
+    `sample` draws the parameters of each sample; `apply` is deterministic, leaves its input as it is and keeps no
+    state; calling the transform does both. For an augmentation of your own sub-class `AxisTransform` if it is a linear
+    map on single axes, else this class, as a frozen dataclass whose fields are the settings. `apply` must treat each
+    sample by itself: `Compose` may pass a batch to it in parts.
     """
 
     params_type: ClassVar[type[Any] | None] = None
@@ -55,7 +55,7 @@ class Transform(ABC, Generic[Params]):
         """
 
     def apply_(self, x: Tensor, params: Params) -> Tensor:
-        """Transform a batch that nobody else holds: what `apply` returns, perhaps in the memory of `x`."""
+        """Return what `apply` returns, perhaps written over `x`, which nobody else may use."""
         return self.apply(x, params)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -64,7 +64,7 @@ class Transform(ABC, Generic[Params]):
         return self.apply(x, self.sample(x, generator))
 
     def touched(self, params: Params) -> Tensor | None:  # noqa: ARG002  (for sub-classes)
-        """Return which samples `params` change (N,), bool, where leaving out the others saves time; `None`: all."""
+        """Return which samples `params` change, (N,) bool, if skipping the others saves time; else `None`."""
         return None
 
     def check(self, x: object) -> Tensor:
@@ -86,7 +86,7 @@ class Transform(ABC, Generic[Params]):
             _check.fail(owner, "params", f"be for N = {len(x)} samples", got, hint=hint)
 
     def apply_to(self, x: Tensor, params: Params, touched: Tensor) -> Tensor:
-        """Transform some samples of a batch that nobody else holds, in its memory; `touched` (N,) says which."""
+        """Transform in place the samples that `touched` (N,) marks, in a batch that nobody else uses."""
         rows = touched.nonzero().squeeze(1)
         some = type(params)(*(tensor.index_select(0, rows) for tensor in params))
         return x.index_copy_(0, rows, self._apply_to_all(x.index_select(0, rows), some))

@@ -19,9 +19,9 @@ class Compose(Transform[tuple[Any, ...]]):
     """Apply transforms one after another.
 
     Neighbours that are maps on single axes (all of this package but `GaussianNoise`) are merged first: their small
-    matrices are multiplied, their indices looked up in each other, and the batch is touched once per run and kind of
-    map (`AxisMaps.apply`). On a CPU, where what was drawn can be looked at, blur is a step of its own for the samples
-    that are blurred. The result is that of applying them one by one, to rounding.
+    matrices are multiplied and their indices composed, so that a run of them goes over the batch once per kind of map
+    (`AxisMaps.apply`). On a CPU, where looking at what was drawn costs nothing, blur is a step of its own, for the
+    samples that are blurred. The result is that of applying them one by one, up to rounding.
 
     Args:
         *transforms: Any number of transforms, the first one first. A `Compose` among them is taken apart, so that

@@ -23,8 +23,8 @@ class GaussianNoiseParams(NamedTuple):
 class GaussianNoise(Transform[GaussianNoiseParams]):
     """Add independent Gaussian noise to every coordinate. Works for any number of coordinates.
 
-    Deviates from the paper's released code: that adds noise to absent bodies (all zero) as well, from which a network
-    can tell that the sequence was augmented. `bodies="all"` does the same.
+    Deviates from the paper's released code, which adds noise to absent bodies (all zero) too, so that a network can
+    tell that the sequence was augmented. `bodies="all"` does the same.
 
     Args:
         std: Standard deviation, in the unit of the input, at least 0.

@@ -93,8 +93,8 @@ class SpatialFlip(AxisTransform[SpatialFlipParams]):
 
     The reflection is through the origin, so centre the skeletons first. Works for any number of coordinates.
 
-    Deviates from the paper's released code: that swaps the joints only, which leaves a body that faces the same way
-    with its limbs crossed over. `mirror_axis=None` does the same.
+    Deviates from the paper's released code, which only swaps the joints: that leaves a body facing the same way with
+    its limbs crossed over. `mirror_axis=None` does the same.
 
     Args:
         layout: The skeleton.
@@ -275,7 +275,7 @@ class AxisMaskParams(NamedTuple):
 class AxisMask(AxisTransform[AxisMaskParams]):
     """Set one coordinate, drawn uniformly for each sample, to zero for the whole sequence.
 
-    Works for any number of coordinates; of 2-D input one of the two goes, of 1-D input everything.
+    Works for any number of coordinates: 2-D input loses one of two, 1-D input everything.
 
     Args:
         p: Probability that a sample loses a coordinate.

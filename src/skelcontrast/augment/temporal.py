@@ -29,7 +29,7 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
     frames stays as it is.
 
     Args:
-        padding_ratio: What share of the length is added at each end: one part in `padding_ratio`, at least 1.
+        padding_ratio: Each end is lengthened by one part in `padding_ratio` of the length; at least 1.
 
     Raises:
         TypeError: If `padding_ratio` is not an integer.
@@ -131,8 +131,8 @@ class GaussianBlur(AxisTransform[GaussianBlurParams]):
     ends do not take part: with `normalize=True` the weights that remain sum to 1, at the edges too, so a body at
     rest stays where it is.
 
-    Deviates from the paper's released code: that does not divide by the sum of the weights, so that it also
-    scales the body, up to five times, and by less at the edges. `normalize=False` does the same.
+    Deviates from the paper's released code, which does not divide by the sum of the weights and so also scales the
+    body, up to five times, and by less at the edges. `normalize=False` does the same.
 
     Args:
         sigma: Interval (low, high) that the kernel width is drawn from, in frames, 0 < low <= high.

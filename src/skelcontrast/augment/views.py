@@ -10,10 +10,10 @@ from skelcontrast.augment.base import Transform, check_generator, check_transfor
 
 
 class Views:
-    """Draw several views of each sample, each view and each sample with draws of its own.
+    """Draw several views of each sample, each view of each sample with a draw of its own.
 
-    Views by equal transforms, such as query and key, are drawn and applied as one batch of so many times N samples:
-    the same numbers in so many times fewer operations, which is what a GPU waits for at usual batch sizes.
+    Views by equal transforms, such as query and key, are drawn and applied as one larger batch: the same numbers in
+    fewer operations, and at usual batch sizes it is the number of operations that takes a GPU its time.
 
     Args:
         *transforms: The transform of each view, one or more.
@@ -90,6 +90,6 @@ class Views:
 
 
 def _stacked(x: Tensor, places: list[int]) -> Tensor:
-    """Return a batch once for each of so many places, one behind the other."""
+    """Return a batch repeated once for each place, along the first axis."""
     _check.skeletons("Views", "x", x)
     return x if len(places) == 1 else x.repeat(len(places), 1, 1, 1, 1)
