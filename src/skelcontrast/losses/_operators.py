@@ -83,7 +83,7 @@ def _(own: Tensor, other: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def tied(log_partition: Tensor, temperature: float, *views_and_attended: Tensor) -> Tensor:
-    """Return a log-partition (N,) that was read without a graph, with its gradients in closed form.
+    """Return a log-partition (N,) that was computed without a graph, given its gradients in closed form.
 
     The gradient of each view (N, D) is what it attended to (N, D) over the temperature, so it needs neither a bank nor
     any similarity. Views and what they attended to come in pairs.

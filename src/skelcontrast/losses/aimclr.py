@@ -45,13 +45,13 @@ def aimclr_loss(
 ) -> AimCLRTerms:
     """Return InfoNCE or NNM of the query plus D3M of the extreme views, from one read of the bank.
 
-    The same numbers and gradients as `info_nce` or `nnm` with `nearest_neighbors` of all views, and `d3m`, which would
-    read the bank two or three times. The gradient reaches `query` through the contrast and `extremes` through D3M;
-    `positive`, `bank` and the neighbours carry none. Computed in float32 at least, also under autocast.
+    Values and gradients are those of `d3m` and of `info_nce`, or of `nnm` with the `nearest_neighbors` of all views,
+    which would read the bank two or three times. The gradient reaches `query` through the contrast and `extremes`
+    through D3M; `positive`, `bank` and the neighbours carry none. Computed in float32 at least, also under autocast.
 
     Args:
         query: Embeddings of the normal view (N, D), expected to be unit vectors, which is not checked.
-        extremes: Embeddings of the extreme views, each (N, D); none where there are none.
+        extremes: Embeddings of the extreme views, each (N, D); may be empty.
         positive: Key of each query (N, D).
         bank: Stored keys (K, D).
         temperature: Divides the dot products, positive.

@@ -30,7 +30,7 @@ class BankRead(NamedTuple):
     log_partition: Tensor
     """ln of the sum of exp(similarity / temperature) over the positive and the bank (N,)."""
     attended: Tensor
-    """Mean of positive and bank under the softmax of the similarities (N, D); carries no gradient."""
+    """Mean of positive and bank, weighted by the softmax of the similarities (N, D); carries no gradient."""
     neighbors: Tensor
     """Rows of the bank with the highest similarities, nearest first (N, k)."""
 
@@ -44,13 +44,13 @@ def bank_read(
     k: int = 0,
     implementation: Implementation = "auto",
 ) -> tuple[BankRead, ...]:
-    """Read the bank once for several views of a batch: what every contrast over [positive | bank] is made of.
+    """Read the bank once for several views of a batch, and return what contrasts over [positive | bank] are made of.
 
     With lse(z) the log-partition and c(z) the attended mean of a view z, and t the temperature, the gradient of lse(z)
-    is c(z) / t. So InfoNCE is lse(q) - q.p/t, D3M is lse(e) - e.c(q)/t, NNM takes its positives from `neighbors`; write
-    a loss of your own in the same way. The gradient reaches `views` through the log-partition alone; positive, bank,
-    attended mean and neighbours are targets. Computed in float32 at least, also under autocast; ``"chunked"`` and
-    ``"triton"`` widen a float16 or bfloat16 bank piece by piece.
+    is c(z) / t. So InfoNCE is lse(q) - q.p/t, D3M is lse(e) - e.c(q)/t, and NNM takes its positives from `neighbors`;
+    losses of your own can be written in the same way. The gradient reaches `views` through the log-partition alone;
+    positive, bank, attended mean and neighbours are targets. Computed in float32 at least, also under autocast;
+    ``"chunked"`` and ``"triton"`` widen a float16 or bfloat16 bank piece by piece.
 
     Args:
         views: Embeddings of the views, one or more, each (N, D), expected to be unit vectors, which is not checked.

@@ -36,14 +36,14 @@ def cross_stream(
 ) -> CrossStream:
     """Return CrosSCLR's cross-stream loss of two or more streams.
 
-    For stream u and another stream v: the positives of u's query are its key and the k rows of u's bank whose numbers
-    are those of the nearest keys of v's query in v's bank; the loss is their mean negative log-probability. With
-    `context`, the distribution also runs over the products of the two streams' similarities to row j, and the
-    neighbours are positives there too. A stream's loss is the mean over the other streams, the total the sum over all.
+    For stream u and another stream v: v's query finds its k nearest keys in v's bank; the rows of u's bank with the
+    same numbers, and u's own key, are the positives of u's query. The loss is their mean negative log-probability. With
+    `context`, the distribution also has an entry for each row j, the product of both streams' similarities to it, and
+    the neighbours are positives there too. A stream's loss is the mean over the other streams, the total the sum over
+    all.
 
     Row j must hold the same sample in every bank, so fill the banks in the same order. The gradient reaches `queries`
-    alone, through the context those of both streams; neighbours carry none. Computed in float32 at least, also under
-    autocast.
+    alone, through the context the queries of both streams. Computed in float32 at least, also under autocast.
 
     Args:
         queries: Embeddings of each stream (N, D); D may differ between streams. Expected to be unit vectors, which is
@@ -54,9 +54,9 @@ def cross_stream(
         k: Neighbours that each other stream hands over, from 1 to K.
         context: Whether the products of similarities take part.
         reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"`` for losses (N,), in total and per stream.
-        implementation: How the banks are read, see `bank_read`; only speed and memory depend on it. The streaming
-            forms read each bank once for its own softmax and, for the context, each two banks once more for their
-            products; that part is read in chunks under ``"triton"`` too.
+        implementation: How the banks are read, see `bank_read`; only speed and memory depend on it. The streaming forms
+            read each bank once for its own softmax and, for the context, each pair of banks once more; the latter is
+            done in chunks under ``"triton"`` too.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

@@ -27,8 +27,8 @@ def d3m(
 ) -> Tensor:
     """Return the divergence of the extreme views' distributions from the query's, averaged over the views.
 
-    Each distribution runs over the positive and the bank together. The query's is the target and carries no gradient,
-    and neither do the keys: the gradient reaches `extremes` alone. Computed in float32 at least, also under autocast.
+    Each distribution is over the positive and the bank together. The query's is the target and carries no gradient, nor
+    do the keys: the gradient reaches `extremes` alone. Computed in float32 at least, also under autocast.
 
     Args:
         query: Embeddings of the normal view (N, D), expected to be unit vectors, which is not checked.

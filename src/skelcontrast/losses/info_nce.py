@@ -52,7 +52,7 @@ def info_nce(
 
 
 def info_nce_losses(query: Tensor, positive: Tensor, log_partition: Tensor, temperature: float) -> Tensor:
-    """Return -log p of the positives (N,), given the log-partition of the queries (N,)."""
+    """Return InfoNCE of each sample (N,), given the log-partition of the queries (N,)."""
     query, positive = _similarity.widen_to(log_partition, query, positive.detach())
     return log_partition - _similarity.positive_products(query, positive)[:, 0] / temperature
 

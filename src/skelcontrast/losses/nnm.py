@@ -72,8 +72,8 @@ def nnm(
         query: Embeddings (N, D), expected to be unit vectors, which is not checked.
         positive: Key of each query (N, D).
         bank: Stored keys (K, D).
-        neighbors: Rows of the bank (N, P), int64, as `nearest_neighbors` returns them, or -1 for none. A row of the
-            bank that a query names several times counts once. That they lie in [-1, K) is not checked here.
+        neighbors: Rows of the bank (N, P), int64, as `nearest_neighbors` returns them, or -1 for none. A row that
+            occurs several times for a query counts once. That they lie in [-1, K) is not checked here.
         temperature: Divides the dot products, positive.
         positives: How the positives of a query enter: ``"sum"`` adds their negative log-probabilities (Eq. 9),
             ``"mean"`` averages them (the released code), ``"logsumexp"`` adds the probabilities inside one logarithm
@@ -119,7 +119,7 @@ def nnm_losses(
     temperature: float,
     positives: Positives,
 ) -> Tensor:
-    """Return the losses (N,) of several positives, given the log-partition of the queries (N,)."""
+    """Return NNM of each sample (N,), given the log-partition of the queries (N,)."""
     rows, counts = _union(neighbors)
     query, positive, keys = _similarity.widen_to(log_partition, query, positive.detach(), bank.detach()[rows])
     keys = torch.cat([positive[:, None], keys], dim=1)
