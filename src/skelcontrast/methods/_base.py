@@ -58,14 +58,14 @@ class MomentumContrast(nn.Module):
         return self.moco.query_encoder
 
     def compile(self, **options: Any) -> None:  # noqa: ANN401  whatever torch.compile takes
-        """Compile each pass of the encoder and the loss by itself, and call what was compiled from now on.
+        """Compile each pass of the encoder and the loss by itself; from now on the compiled ones are called.
 
-        `cuda_graph.CapturedStep` runs passes side by side, which it cannot do with those of one compiled whole. A copy
-        of the model is not compiled, and what is saved is the same.
+        Passes compiled as one could not run side by side under `cuda_graph.CapturedStep`. A copy of the model is not
+        compiled, and its state dict is the same.
 
         Args:
-            **options: Those of `torch.compile`. On CUDA, where they name no backend, mode or options of Inductor, small
-                operations share a kernel and memory formats are left as they are.
+            **options: Those of `torch.compile`. On CUDA, unless they name a backend, a mode or options of Inductor,
+                small operations share a kernel and memory formats are left as they are.
         """
         if next(self.parameters()).is_cuda and options.keys().isdisjoint({"backend", "mode", "options"}):
             from torch._inductor import list_options  # which takes a while to import

@@ -21,7 +21,7 @@ Preset: TypeAlias = Literal["paper", "official"]
 
 @runtime_checkable
 class FeatureMapEncoder(Protocol):
-    """An encoder whose last feature map can be had before it is pooled, as EADM needs it. `STGCN` is one."""
+    """An encoder that can return its last feature map before pooling, as EADM needs it. `STGCN` is one."""
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Map skeletons (N, C, T, V, M) to a feature map (N * M, D, T', V)."""
@@ -57,9 +57,8 @@ class AimCLRLoss(NamedTuple):
 class AimCLR(MomentumContrast):
     """AimCLR, both training stages.
 
-    Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``. Every row of
-    the paper's Table 1 is an argument: leave out the extreme view in `embed`, build with ``drop=None``, or keep
-    ``mine=False``.
+    Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``. For the rows
+    of the paper's Table 1 leave out the extreme view in `embed`, build with ``drop=None``, or keep ``mine=False``.
 
     Args:
         encoder: Built encoder from skeletons to features; with a drop layer it must be a `FeatureMapEncoder`.

@@ -44,8 +44,8 @@ class CrosSCLRLoss(NamedTuple):
 class CrosSCLR(nn.Module):
     """CrosSCLR over any set of streams; of `AimCLR` streams it is AimCLR with cross-stream mining (3s-AimCLR§).
 
-    A stream is a whole single-stream method, with an encoder, a head, a momentum update and a bank of its own. In the
-    first stage each learns alone. In the second, ``cross=True``, InfoNCE gives way to `losses.cross_stream`; D3M stays.
+    Each stream is a complete method with an encoder, a head, a momentum update and a bank of its own. In the first
+    stage each learns alone. In the second, ``cross=True``, `losses.cross_stream` replaces InfoNCE; D3M stays.
 
     Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``.
 
@@ -60,10 +60,10 @@ class CrosSCLR(nn.Module):
         ValueError: If there are fewer than two streams, or they do not fit together.
 
     Note:
-        Deviates from the released code, in which the motion and bone streams have the joint stream's head, whose key
-        side moves three times a step, and in the second stage the motion stream's key side alone moves. The AimCLR
-        paper says of § no more than that it uses CrosSCLR's mining, and no code of it was released; that the mined
-        positives take the place of AimCLR's own (NNM) is this library's reading.
+        Deviates from the released code, in which the motion and bone streams share the joint stream's head, whose key
+        side moves three times a step, and in the second stage only the motion stream's key side moves. Of § the AimCLR
+        paper says no more than that it uses CrosSCLR's mining, and no code of it was released; that the mined positives
+        replace AimCLR's own (NNM) is this library's reading.
 
     References:
         Li et al., CVPR 2021 (CrosSCLR); AimCLR, Tables 3 to 6, the rows marked §.
@@ -166,7 +166,7 @@ class CrosSCLR(nn.Module):
         )
 
     def enqueue(self, keys: Mapping[str, Tensor], *, gather: bool = False) -> None:
-        """Store the batch's keys (N, D) of every stream, or of none where one is refused; the last call of a step."""
+        """Store the batch's keys (N, D) of every stream, or none if one is refused; the last call of a step."""
         self._check_names("enqueue", "keys", keys)
         counts = {name: len(of) for name, of in keys.items() if isinstance(of, Tensor) and of.ndim}
         if len(set(counts.values())) > 1:

@@ -41,7 +41,7 @@ def load_official(path: str | Path, *, method: Literal["aimclr", "skeletonclr"] 
     """Build a model from a state dict of the released AimCLR or SkeletonCLR code.
 
     Widths, joints, embedding and queue size are read from the file. The model computes as the released code does:
-    absent bodies are averaged in, and an `AimCLR` has the ``"official"`` preset. Training goes on where the file ends.
+    absent bodies are averaged in, and an `AimCLR` has the ``"official"`` preset. Training can go on from there.
 
     Args:
         path: File with the state dict; read with ``weights_only=True``. A ``module.`` prefix is accepted.
@@ -90,8 +90,8 @@ def load_official(path: str | Path, *, method: Literal["aimclr", "skeletonclr"] 
 def load_official_encoder(path: str | Path, *, name: str = "encoder_q") -> STGCN:
     """Build one encoder from a state dict of the released AimCLR, SkeletonCLR or CrosSCLR code.
 
-    From pre-training, linear evaluation or finetuning; what else the file holds (heads, queues, other encoders) is
-    left alone. The encoder computes as the released code does: absent bodies are averaged in.
+    The file may be of pre-training, linear evaluation or finetuning; what else it holds (heads, queues, other encoders)
+    is ignored. The encoder computes as the released code does: absent bodies are averaged in.
 
     Args:
         path: File with the state dict; read with ``weights_only=True``. A ``module.`` prefix is accepted.
