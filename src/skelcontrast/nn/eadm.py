@@ -90,16 +90,16 @@ class _Choice(NamedTuple):
 class EADM(nn.Module):
     """Drop the joints and the frames that SimAM attends to most, and scale up what is left.
 
-    Has no parameters, draws nothing, and takes the feature map of any backbone. By default it drops in evaluation
-    mode too, because AimCLR chooses by the view, not by the mode, what is dropped; as a regulariser inside another
-    network pass ``when="training"``.
+    Has no parameters, draws nothing, and takes the feature map of any backbone. By default it drops in evaluation mode
+    too, because in AimCLR the view decides what is dropped, not the mode; as a regulariser inside another network pass
+    ``when="training"``.
 
-    Attention has a narrow band, so an absolute margin that drops a twentieth of one encoder's joints can drop nothing
-    of another's, or all. Look at ``masks(x).dropped_shares()`` before you trust a margin, or give `drop_share`.
+    Attention varies little, so an absolute margin that drops a twentieth of one encoder's joints may drop none of
+    another's, or all. Look at ``masks(x).dropped_shares()`` before you trust a margin, or give `drop_share`.
 
     Args:
         keep_margin: Mean attention from which a joint or frame is dropped, in (0.6225, 1]. The paper's ``keep_margin``;
-            0.7, that of the released model, where neither it nor `drop_share` is given.
+            0.7, as in the released model, if neither it nor `drop_share` is given.
         drop_share: Instead of the margin: drop this share, in [0, 1), of the most attended joints and of the most
             attended frames (or elements), rounded down.
         temporal: ``"frame"`` drops whole frames (Algorithm 1); ``"element"`` drops single values (released code).
@@ -112,8 +112,8 @@ class EADM(nn.Module):
         TypeError: If a setting is of the wrong kind.
         ValueError: If a setting is out of range, or margin and share are both given.
 
-    Deviates from the paper: a mask that would drop everything drops nothing, where Algorithm 1 divides 0 by 0. That is
-    decided per sample, or for the batch as a whole under ``rescale="batch"``.
+    Deviates from the paper: a mask that would drop everything drops nothing, where Algorithm 1 divides 0 by 0. This is
+    decided per sample, or under ``rescale="batch"`` for the whole batch.
 
     References:
         AimCLR, Section 3.3, Algorithm 1.

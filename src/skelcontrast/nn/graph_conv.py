@@ -26,9 +26,9 @@ def graph_conv(
 ) -> Tensor:
     """Convolve joint features over a graph: ``y_w = sum_p W_p sum_v x_v A_p[v, w]`` (plus a bias per partition).
 
-    Every order of contraction and every implementation is the same function, up to rounding; they differ in cost.
+    All orders of contraction and all implementations compute the same function, up to rounding; they differ in cost.
     Projecting first moves ``P * C_out`` channels over the graph, aggregating first ``P * C_in``, and ``"dense"``
-    multiplies once with the map from all channels of all joints to all channels of all joints.
+    multiplies once with a map from all channels of all joints to all channels of all joints.
 
     ``"auto"`` takes what was fastest where it was measured (see the page on performance). On a CPU in float32 or
     float64, and without autocast: the dense product where it is small, ``V * C_in * C_out <= 1600 * P``, else the
@@ -104,7 +104,7 @@ def _convolve_and_sum(
     order: ContractionOrder,
     implementation: GraphConvImplementation,
 ) -> tuple[Tensor, Tensor | None]:
-    """Do the same; also return what comes out summed up, in parts for batch statistics, where a kernel does that."""
+    """Do as `_convolve`; also return parts of the output's batch statistics, where a kernel writes them."""
     if choose(x, weight, order, implementation)[1] != "triton":
         return _convolve(x, weight, bias, adjacency, order, implementation), None
     return summed_graph_conv_twin(*_for_twin(x, weight, bias), adjacency, "triton")
@@ -119,7 +119,7 @@ def _convolve_and_branch(
     implementation: GraphConvImplementation,
     every: int,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Do the same; also return each `every`-th frame of x, see `branched_graph_conv`, where kernels can."""
+    """Do as `_convolve_and_sum`; also return each `every`-th frame of x, see `branched_graph_conv`."""
     is_whole = torch.is_grad_enabled() and x.requires_grad and x.dtype == autocast_dtype(x)
     if not is_whole or choose(x, weight, order, implementation)[1] != "triton":
         return *_convolve_and_sum(x, weight, bias, adjacency, order, implementation), each(x, every)
@@ -248,11 +248,11 @@ class GraphConv(nn.Module):
         return _convolve(*self._checked(x), self.order, self.implementation)
 
     def _forward_and_sum(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Do the same; also return what `batch_statistics` takes for sums of it, where a kernel makes them."""
+        """Do what `forward` does; also return what `batch_statistics` takes as `sums`, where a kernel writes it."""
         return _convolve_and_sum(*self._checked(x), self.order, self.implementation)
 
     def _forward_and_branch(self, x: Tensor, every: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Do the same; also return each `every`-th frame, for a residual whose gradient kernels add to this one's."""
+        """Do as `_forward_and_sum`; also return each `every`-th frame, for a residual whose gradient kernels add."""
         return _convolve_and_branch(*self._checked(x), self.order, self.implementation, every)
 
     def _checked(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:

@@ -150,7 +150,7 @@ class STGCN(nn.Module):
         to an absent body makes it present.
 
         On a CPU without arithmetic in bfloat16 (or float16), autocast to it would be emulated, many times slower than
-        float32: there the blocks compute in float32, and the feature map alone is rounded.
+        float32. There the blocks compute in float32, and only the feature map is rounded.
 
     References:
         AimCLR, Section 4.2 (encoder); Yan et al., AAAI 2018.
@@ -255,7 +255,7 @@ class STGCN(nn.Module):
         return (pooled * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
     def extra_repr(self) -> str:
-        """Show what no part says."""
+        """Show the settings that are not modules."""
         return f"layout={self.layout.name!r}, bodies={self.bodies!r}"
 
     def present_bodies(self, x: Tensor) -> Tensor:
@@ -283,7 +283,7 @@ def changes_in_turn(encoder: nn.Module, x: Tensor) -> bool:
 
 
 def _by_kernels(path: nn.Module | None, parts: int) -> bool:
-    """Tell whether a path through a block hands on what it gets, or is a sequence of which kernels take the place."""
+    """Tell whether a path through a block is the identity, or a sequence of modules that kernels replace."""
     if type(path) is nn.Identity:
         return not has_listeners(path)
     return is_plain(path, parts) and all(map(is_left_to_kernels, path))

@@ -31,12 +31,12 @@ def temporal_conv(
 ) -> Tensor:
     """Convolve joint features over frames, each joint by itself, padded so that a stride of 1 keeps T.
 
-    All implementations are the same function, up to rounding. In the frequency domain ("spectral") T frames take
-    about ``1.5 (T + L / 2)`` products over the channels instead of ``T L``, and a transform of every frame to and fro.
-    ``"auto"`` takes it where it was faster (see the page on performance): on a CPU in float32 or float64, at stride 1,
-    with 64 channels or more on both sides, where it halves the products; never under autocast. On CUDA it takes the
-    Triton kernels with up to 64 channels on both sides, where products are small and what counts is how often a frame
-    is read; they round float32 to tf32 where torch's convolutions may.
+    All implementations compute the same function, up to rounding. In the frequency domain ("spectral") T frames take
+    about ``1.5 (T + L / 2)`` products over the channels instead of ``T L``, plus a transform of every frame there and
+    back. ``"auto"`` takes it where it was faster (see the page on performance): on a CPU in float32 or float64, at
+    stride 1, with 64 channels or more on both sides, where it halves the products; never under autocast. On CUDA it
+    takes the Triton kernels with up to 64 channels on both sides, where products are small and what counts is how often
+    a frame is read; they round float32 to tf32 where torch's convolutions may.
 
     Args:
         x: Features (N, C_in, T, V); any memory format, ``torch.channels_last`` is the fastest.
@@ -105,7 +105,7 @@ def convolve_frames(
 def convolve_frames_and_sum(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, implementation: TemporalConvImplementation
 ) -> tuple[Tensor, Tensor | None]:
-    """Do the same; also return what comes out summed up, in parts for batch statistics, where a kernel does that."""
+    """Do as `convolve_frames`; also return parts of the output's batch statistics, where a kernel writes them."""
     chosen = _fastest(x, weight, stride) if implementation == "auto" else implementation
     if chosen != "triton" or not is_channels_last(x):
         return convolve_frames(x, weight, bias, stride, implementation), None
