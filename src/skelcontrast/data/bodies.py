@@ -25,19 +25,18 @@ def choose_bodies(clip: SkeletonClip, *, count: int = 2, policy: BodyPolicy = "f
 
     With ``"tracked"`` a place follows a person:
 
-    1. All that goes under one body id is one track, gaps included. Where a frame has an id twice, its first slot
-       counts.
+    1. Everything under one body id is one track, gaps included. If a frame has an id twice, its first slot counts.
     2. Tracks of fewer than 12 frames are dropped: the sensor sees a person for a moment in a reflection or a coat.
-    3. Then tracks are dropped that are wide, at more than 0.8 of their height, in over 0.7 of their frames: furniture
-       is, while people are so only as long as they lie or stretch out their arms. Width and height are the extents of
+    3. Then tracks are dropped whose width is above 0.8 of their height in over 0.7 of their frames: furniture is that
+       wide, while people are only as long as they lie or stretch out their arms. Width and height are the extents of
        the joints along x and y.
     4. The others are ranked by motion, the variance of each coordinate of each joint over time, summed; the
        most active comes first, equals in the order of the file.
     5. In that order each goes to the first place that is free in all its frames, or is left out. So a person whom the
        sensor loses and finds again under another id stays in one place.
 
-    A rule that would drop everybody, as 3 in a recording of someone who falls, is not applied. Nobody is sought
-    beyond what ids say: two people who exchange their ids are not told apart.
+    A rule that would drop everybody, as 3 in a recording of someone who falls, is not applied. People are told apart by
+    their ids alone: two who exchange ids exchange places.
 
     No frame is dropped. Where nobody stands in a place, it is zero; there may be frames with nobody in any place.
 

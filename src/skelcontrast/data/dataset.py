@@ -39,9 +39,9 @@ class SkeletonSample(NamedTuple):
 class SkeletonDataset(Dataset[SkeletonSample]):
     """Skeleton sequences of one length, with labels, names, and who and which camera recorded them.
 
-    The sequences stay where they are and as they are: a memory-mapped file is read only where samples are asked for,
-    and a subset shares the sequences with the set that it came from. What is asked for comes as float32, which encoders
-    take. Treat a dataset as read-only.
+    The sequences stay where they are and as they are: a memory-mapped file is read only for samples that are asked for,
+    and a subset shares the sequences of the set that it came from. Samples come as float32, which encoders take. Treat
+    a dataset as read-only.
 
     Args:
         data: Sequences (N, C, T, V, M), floating point: a NumPy array, a memory-mapped file
@@ -144,7 +144,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
     def take(self, indices: Integers) -> Tensor:
         """Return some sequences as one tensor (n, C, T, V, M), a copy, in the order of `indices`.
 
-        Nothing but these sequences is read from a memory-mapped file. They come as float32, however they are kept.
+        Only these sequences are read from a memory-mapped file. They come as float32, however they are stored.
 
         Args:
             indices: Positions in this dataset, in any order, possibly repeated.
@@ -158,7 +158,7 @@ class SkeletonDataset(Dataset[SkeletonSample]):
     def batches(self, order: Integers, batch_size: int) -> Iterator[Tensor]:
         """Yield sequences as tensors (`batch_size`, C, T, V, M) in an order; the last may be shorter.
 
-        Where the sequences lie on another device than the CPU, the order goes there once, before the first batch.
+        If the sequences are on another device, the order is copied there once, before the first batch.
 
         Args:
             order: Positions in this dataset, in any order, possibly repeated.
@@ -174,18 +174,18 @@ class SkeletonDataset(Dataset[SkeletonSample]):
         return (self._cut(part).float() for part in rows.split(batch_size))
 
     def tensor(self) -> Tensor:
-        """Return all sequences as one tensor (N, C, T, V, M), a copy. A memory-mapped file is read for it."""
+        """Return all sequences as one tensor (N, C, T, V, M), a copy; of a memory-mapped file all is read."""
         return self.take(torch.arange(len(self), device="cpu"))
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the sequences take as they are kept."""
+        """Bytes that the sequences take as they are stored."""
         return math.prod(self.shape) * self._data.dtype.itemsize
 
     def to(self, device: torch.device | str) -> Self:
         """Return this dataset with its sequences as one tensor on `device`; labels and names stay as they are.
 
-        They are copied part by part: no second copy of all of them is made on the way.
+        They are copied part by part, so that memory never holds a second copy of all of them.
 
         Raises:
             RuntimeError: If the device has less memory left than the sequences need, `nbytes`.

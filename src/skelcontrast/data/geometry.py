@@ -12,11 +12,11 @@ from skelcontrast.skeleton.layout import check_joints, check_layout
 
 
 def fill_missing(x: Tensor, layout: SkeletonLayout) -> Tensor:
-    """Give joints that were not seen, marked by NaN, a place.
+    """Fill in the places of joints that were not seen, marked by NaN.
 
-    Between two frames in which a joint was seen it moves along the line; before the first and behind the last it stays
-    where it was seen then. A joint that is never seen in a sequence is put where the nearest seen one is, by the number
-    of bones between them. A body of which nothing is ever seen becomes absent, all zeros.
+    Between two frames in which it was seen a joint moves in a straight line; before the first and after the last it
+    stays in place. A joint that is never seen in a sequence is put where the nearest seen one is, by the number of
+    bones between them. A body of which nothing is ever seen becomes absent, all zeros.
 
     Args:
         x: Skeletons (N, C, T, V, M); a joint with NaN in any coordinate was not seen. For one sequence (C, T, V, M)

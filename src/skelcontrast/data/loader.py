@@ -37,14 +37,14 @@ class SkeletonLoader:
     the same in every run with the same seed, for any number of workers, and after a restart in the middle.
 
     A pass over the loader is an epoch: the first is number 0, the next 1, and so on; `set_epoch` says which comes next.
-    Sequences in memory are cut out as one batch, without workers; workers help where reading a file is slow. Sequences
-    that lie on the device (`SkeletonDataset.to`) never pass through the CPU: the order of an epoch, which is drawn on
-    the CPU so that it is the same for every device, goes over once, when the pass begins, and nothing waits for the
-    device, neither then nor in any step.
+    Sequences in memory need no workers: a batch of them is taken at once. Workers help where reading a file is slow.
+    Sequences on a device (`SkeletonDataset.to`) never pass through the CPU: the order of an epoch, drawn on the CPU so
+    that it is the same for every device, is copied there once, when the pass begins, and nothing waits for the device,
+    neither then nor in any step.
 
-    Under `torch.distributed` each process gets its share: of every `world_size` neighbours in the order of the epoch
-    one each, and as many batches as all others. What is left over beyond a multiple is left out, other sequences each
-    epoch. Every process draws its own augmentation.
+    Under `torch.distributed` each process gets one of every `world_size` neighbours in the order of the epoch, and as
+    many batches as every other. What does not fill a whole multiple is left out, other sequences each epoch. Every
+    process draws its own augmentation.
 
     Args:
         dataset: The sequences.
@@ -120,7 +120,7 @@ class SkeletonLoader:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next pass is.
+        """Set which epoch the next pass is.
 
         Args:
             epoch: Number of the epoch, at least 0.
@@ -132,9 +132,9 @@ class SkeletonLoader:
         self.epoch = _check.integer(f"{OWNER}.set_epoch", "epoch", epoch, 0)
 
     def order(self, epoch: int) -> Tensor:
-        """Return the places in the dataset of what an epoch brings, in this order (n,), on the CPU.
+        """Return the positions in the dataset of an epoch's sequences, in their order (n,), on the CPU.
 
-        That is what the ``rows`` of its batches are one behind the other, without reading a sequence.
+        They are the ``rows`` of its batches, concatenated. No sequence is read.
 
         Args:
             epoch: Number of the epoch, at least 0.

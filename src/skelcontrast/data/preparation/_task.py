@@ -185,7 +185,7 @@ class _Tally:
     found: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def rows(self, batches: Iterator[Batch]) -> Iterator[SampleRow]:
-        """Pass on the rows of batches."""
+        """Yield the rows of batches, counted."""
         for batch in batches:
             self.skipped += batch.skipped
             for row in batch.rows:

@@ -20,7 +20,7 @@ LABEL, CELL = 28, 11  # characters of the columns of the table
 
 
 class Spread(NamedTuple):
-    """The smallest, the middle and the largest of some numbers.
+    """The smallest, the median and the largest of some numbers.
 
     Example:
         >>> print(Spread.of([50, 41, 125, 67]))

@@ -48,16 +48,16 @@ def prepare(
     origin, and, where asked for, the sequence is resampled and the shoulders are aligned. Samples without anybody are
     left out and reported.
 
-    The folder appears whole or not at all. Until then all is in a folder beside it, ``<out>.unfinished``. A
-    preparation that was interrupted, by whatever, goes on from there when it is called again with the same settings,
-    and ends with the same bytes, with any number of workers.
+    The folder appears whole or not at all. Until then everything is in a folder beside it, ``<out>.unfinished``. An
+    interrupted preparation goes on from there when it is called again with the same settings, and ends with the same
+    bytes, with any number of workers.
 
     Args:
         dataset: Name of the data set; `list_raw` says which files are looked for.
         raw: The raw folder; for ``"pickle"`` the file of annotations.
-        out: The folder to make, which may lie in the raw one. It must not exist, unless this same call has made it
-            before, with the same settings and from files of the same names and sizes (a pickle of the same content),
-            and it is whole; then its report is returned, and nothing else is done.
+        out: The folder to make, which may lie in the raw one. It must not exist, unless it is the whole result of this
+            same call, with the same settings and from files of the same names and sizes (a pickle of the same content);
+            then its report is returned, and nothing else is done.
         bodies: How bodies are chosen, see `choose_bodies`: as the released code does, or following people by their ids.
         body_count: Number of bodies M; 2 unless given, 1 for NW-UCLA and UTD-MHAD.
         centre: Name of the joint that is put at the origin in every frame, or `None` for none. ``"usual"`` is the
@@ -72,10 +72,10 @@ def prepare(
         missing: List of samples to leave out, see `read_missing_skeletons`; NTU RGB+D only.
         layout: Skeleton of the poses in a pickle, `NTU_RGBD_25` unless given.
         with_score: Whether the scores of 2-D poses in a pickle become a third coordinate.
-        skip_bad: Whether broken files are left out and reported. Else one of them is an error that names all.
-        workers: Number of processes that read files; 1 is this process itself. Each one more is of use as far as there
-            is a core that is free. Those processes import the script that called, so it keeps what it runs under
-            ``if __name__ == "__main__":``. A pickle is always read by one.
+        skip_bad: Whether broken files are left out and reported. Otherwise they are an error that names them.
+        workers: Number of processes that read files; 1 is this process itself, which always reads a pickle alone. More
+            help as long as there are free cores. They import the script that called, which must keep what it runs under
+            ``if __name__ == "__main__":``.
         progress: Whether progress is shown, on the standard error stream.
 
     Returns:

@@ -33,15 +33,15 @@ def open_prepared(
     The first time that a number of frames is asked for, all samples are resampled to it and written to a file, such as
     ``resampled-50-4f0c2b7de19a8653.npy`` for 50; that takes little memory, and the file appears whole or not at all.
     Then and from then on the file is mapped into memory and read where sequences are asked for. Its name holds a digest
-    of the checksums in the report, so a folder that is prepared anew from other files or with other options never
-    meets the file of the one before.
+    of the checksums in the report: a folder prepared anew from other files or with other options never reads the file
+    of the one before.
 
     Args:
         folder: The prepared folder.
         frames: Number of frames T of every sequence, at least 1.
-        protocol: Open the samples of this protocol only. Where it leaves samples out of training and testing, as some
-            splits of annotation pickles do, this is the way to it; a protocol that uses all samples is in any case
-            among the `protocols` of the data set.
+        protocol: Open the samples of this protocol only. Needed for a protocol that leaves samples out of both training
+            and testing, as some splits of annotation pickles do; one that uses all samples is always among the
+            `protocols` of the data set.
         cache: Folder for the resampled file, which must exist; the prepared one unless given. Use it where that one
             is read-only. It may serve several prepared folders.
         progress: Whether progress is shown while the file is written, on the standard error stream.

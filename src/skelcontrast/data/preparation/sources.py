@@ -30,8 +30,8 @@ def list_raw(
 ) -> RawDataset:
     """List the samples of a raw folder, without reading their motion.
 
-    Folders are searched with all that is in them, also through links; hidden files and what `prepare` makes are passed
-    over. What is looked for:
+    Folders are searched at any depth, also through links; hidden files and what `prepare` makes are passed over. What
+    is looked for:
 
     - ``"ntu60"``, ``"ntu120"``: files such as ``S001C002P003R002A013.skeleton``. Setups above 17 and actions above 60
       are passed over for ``"ntu60"``.

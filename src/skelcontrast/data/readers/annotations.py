@@ -48,8 +48,8 @@ def read_annotations(
     are read, the last two where they are there. Positions are those of the file: metres, or pixels for poses in
     images. A body whose joints are all zero in a frame is absent there.
 
-    Pickles are read without importing or running anything that they ask for: other content than lists, tuples,
-    dicts, strings, numbers, and NumPy scalars and arrays is refused.
+    Nothing that the pickle asks for is imported or run: one that holds anything but lists, tuples, dicts, strings,
+    numbers, and NumPy scalars and arrays is refused.
 
     Args:
         path: The file. All of it is held in memory as it is, most often in float16.

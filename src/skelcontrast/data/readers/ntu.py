@@ -69,8 +69,8 @@ def read_ntu(path: Path | str) -> SkeletonClip:
 
     Positions are metres in the camera's space: x to the right of a person who faces the camera, y up, z away from the
     camera; 30 frames a second. Nothing is corrected: bodies stand in the order of the file, frame by frame, and a file
-    without frames or bodies is legal. So is one number for two bodies of a frame, although no sensor should write that.
-    M is the largest number of bodies in a frame, at least 1.
+    without frames or bodies is legal. So is a frame with one number for two bodies, although no sensor should write
+    that. M is the largest number of bodies in a frame, at least 1.
 
     Of a body's line only its number is read, of a joint's line x, y, z and the tracking state; the other values may be
     anything that is printable ASCII. Whole numbers may be written as ``25.0``; lines end in CRLF or LF; blank lines may

@@ -31,8 +31,8 @@ def read_official(
     labels); where there is none, labels come from ``{part}_label.npy``, and the names are ``train_0``, ``train_1``
     and so on. Where all names are of the form ``S001C002P003R004A005``, they give the subjects (P) and cameras (C).
 
-    Pickles are read without importing or running anything that they ask for: other content than lists, tuples,
-    strings, numbers, and NumPy scalars and arrays is refused.
+    Nothing that a pickle asks for is imported or run: one that holds anything but lists, tuples, strings, numbers, and
+    NumPy scalars and arrays is refused.
 
     Args:
         folder: The folder.
