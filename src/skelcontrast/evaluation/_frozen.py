@@ -12,7 +12,7 @@ from skelcontrast import _check
 
 @contextmanager
 def frozen(owner: str, encoder: nn.Module) -> Iterator[None]:
-    """Keep an encoder in evaluation mode, without gradients, and complain if it cannot or does not stand still.
+    """Keep an encoder in evaluation mode, without gradients; raise if it cannot be, or if a buffer changes.
 
     Afterwards each submodule is in the mode it was in and each buffer holds what it held, whatever happened inside.
     """

@@ -14,8 +14,8 @@ def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
     """Return which sample lies in every row of a first-in-first-out bank, so that nothing need be stored beside it.
 
     Args:
-        seen: What is known of the samples, such as their positions in the data set (S,), integers, in the order in
-            which their keys were enqueued. The last `size` of them are enough.
+        seen: An integer for each sample, such as its position in the data set (S,), in the order in which the keys were
+            enqueued. The last `size` of them are enough.
         size: Number of rows of the bank, K.
         pointer: Row that the next key takes, ``MemoryQueue.pointer``.
 
@@ -46,7 +46,7 @@ def bank_contents(seen: Tensor, *, size: int, pointer: int | Tensor) -> Tensor:
 def neighbor_precision(neighbors: Tensor, labels: Tensor, bank_labels: Tensor) -> float:
     """Return the share of mined neighbours that are of their query's class.
 
-    Compare it with the share of the class in the bank, which is what neighbours drawn blindly would reach.
+    Compare it with the share of the class in the bank, which neighbours drawn at random would reach.
 
     Args:
         neighbors: Rows of the bank (N, P), as `losses.nearest_neighbors` returns them.
@@ -80,9 +80,9 @@ def neighbor_precision(neighbors: Tensor, labels: Tensor, bank_labels: Tensor) -
 def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
     """Return the share of the bank that holds older keys of the query itself, averaged over the queries.
 
-    Those are false negatives: the loss pushes a query away from itself. 0 is healthy. Times K it is how many keys of
-    its own a query meets: on average c, if the bank is c times as large as the data set. Ask before the keys of the
-    step itself are enqueued, which are no older ones.
+    Those are false negatives: the loss pushes a query away from itself. 0 is healthy. Times K it is the number of its
+    own keys that a query meets: on average c, if the bank is c times as large as the data set. Call it before the keys
+    of the current step are enqueued, which are not older ones.
 
     Args:
         samples: Which samples the queries are (N,), integers.

@@ -64,9 +64,9 @@ def extract_features(
 
     With a `cache` folder, features are stored under a key made of the encoder (its state, its buffers and the structure
     that it prints), of every number of the sequences and of the stream. A file found there is used only if its checksum
-    holds and four of the sequences, run again, have the features it says; else it is made anew. A setting of the
-    encoder that none of these shows is therefore noticed only where it changes the features of those four: let the
-    module's ``extra_repr`` name such settings, or give each of them a folder.
+    holds and four of the sequences, run again, have the stored features; else it is made anew. A setting of the encoder
+    that is in none of these is therefore noticed only if it changes the features of those four: let the module's
+    ``extra_repr`` name such settings, or use a folder for each.
 
     Args:
         encoder: Any module that maps (N, C, T, V, M) to (N, D).
@@ -87,8 +87,8 @@ def extract_features(
         TypeError: If `encoder` is no module with a forward or returns no tensor, or `data` is neither a data set nor a
             floating point tensor.
         ValueError: If shapes, labels, layout or device do not fit together.
-        RuntimeError: If the encoder does not stand still: a submodule stays in training mode, batch norm works on the
-            statistics of the batch, or a buffer moves. Its buffers are put back.
+        RuntimeError: If the encoder is not frozen: a submodule stays in training mode, batch norm works on the
+            statistics of the batch, or a buffer changes. Its buffers are put back.
 
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))

@@ -72,16 +72,16 @@ def train_classifier(
     ``train.subset`` of it. Supervised: an encoder that was not trained before. A copy of the encoder is trained; the
     one given stays as it is. Parameters that need no gradient are not trained.
 
-    Everything random follows from `seed`, dropout included, and the global generators are not touched. A resumed run
-    therefore ends with the same bits as one that was never broken off.
+    Everything random follows from `seed`, dropout included, and the global generators are not touched. So a resumed run
+    ends with the same bits as one that was never interrupted.
 
     Args:
         encoder: Module from (N, C, T, V, M) to features (N, D), on the device to train on.
         train: Sequences to train on.
         test: Sequences to measure on; no class that `train` lacks.
         epochs: Passes over the training set.
-        lr: Learning rate, above zero, or a function from the epoch, counted from 0, to it. The paper gives none; its
-            authors name 0.01 and 0.001 for finetuning with frozen batch norm.
+        lr: Learning rate, above zero, or a function that gives it for an epoch, counted from 0. The paper names none;
+            its authors name 0.01 and 0.001 for finetuning with frozen batch norm.
         milestones: Numbers of epochs after which the learning rate is multiplied by `gamma`.
         gamma: Factor on the learning rate, in (0, 1].
         batch_size: Sequences in a batch. What does not fill the last one is left out of the epoch, but a training set
@@ -110,7 +110,7 @@ def train_classifier(
         Accuracies and logits of the last epoch, the trained classifier and the log.
 
     Raises:
-        TypeError: If an argument is of the wrong kind, or the encoder says no ``out_features``.
+        TypeError: If an argument is of the wrong kind, or the encoder has no ``out_features``.
         ValueError: If an option is out of range, a class is absent from `train`, or `resume` does not fit.
         RuntimeError: If a loss or a logit is no longer finite.
 

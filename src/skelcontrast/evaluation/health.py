@@ -151,7 +151,7 @@ def dimension_spread(embeddings: Tensor) -> Tensor:
 def contrastive_health(
     query: Tensor, key: Tensor, neighbors: Tensor, *, samples: Tensor, bank_samples: Tensor, labels: Tensor
 ) -> dict[str, float]:
-    """Return how healthy a run is on some samples, by all measures at once, named as `viz.plot_curves` draws them.
+    """Return all measures of a run's health on some samples, by the names that `viz.plot_curves` draws.
 
     Args:
         query: Embeddings (N, D) of one view of the samples, N at least 2.
@@ -159,7 +159,7 @@ def contrastive_health(
         neighbors: Rows of the bank (N, P) that are nearest to each query, as from `losses.nearest_neighbors`.
         samples: Which samples these are (N,), as positions in the data set.
         bank_samples: Which samples lie in the bank (K,), -1 where that is unknown, as from `bank_contents`.
-        labels: Classes (S,) of the whole data set. The integers before are brought to its device.
+        labels: Classes (S,) of the whole data set. The integer tensors above are moved to its device.
 
     Returns:
         ``alignment``, ``uniformity``, ``effective_rank``, ``least_spread`` (the smallest `dimension_spread`),

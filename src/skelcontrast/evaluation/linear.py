@@ -45,7 +45,7 @@ def linear_probe(
     N(0, 0.02) and biases zero. The defaults are the schedule of AimCLR's released code. The encoder is not run again,
     so a probe takes seconds. Several learning rates are trained in one run, on the same batches.
 
-    Which classifier is reported is said by `select`:
+    `select` says which classifier is reported:
 
     - `"last"`: the one after the last epoch; there is one learning rate.
     - `"validation"`: learning rate and epoch are chosen on a part held out of the training set, class by class; then
@@ -65,7 +65,7 @@ def linear_probe(
         momentum: Momentum, in [0, 1).
         select: Which of the trained classifiers is reported.
         validation_share: Share of each class that `"validation"` holds out, in (0, 1).
-        every: Epochs between two looks at the validation or test accuracy; the last epoch is always looked at.
+        every: Epochs between two measurements of the validation or test accuracy; the last epoch is always measured.
         standardize: Whether features are first brought to zero mean and unit variance over the training set, which
             makes the learning rate fit features of any scale. The returned weight and bias apply to the features as
             they were given.

@@ -11,12 +11,12 @@ from skelcontrast import _check
 def mean_terms(steps: Sequence[Mapping[str, Tensor]], *, epoch: int | None = None) -> dict[str, float]:
     """Return the mean of each loss term over the steps of an epoch, or stop at one that is not finite.
 
-    Collect the detached terms of every step where they are, and call this at the end of the epoch: nothing waits for
-    the device before.
+    Collect the detached terms of every step on their device, and call this at the end of the epoch: until then nothing
+    waits for the device.
 
     Args:
         steps: For each step, in order, its terms by name, scalars. All steps have the same names.
-        epoch: Number of the epoch, where the message shall say it.
+        epoch: Number of the epoch, if the message is to name it.
 
     Raises:
         TypeError: If a term is not a floating-point tensor.
