@@ -34,10 +34,10 @@ def plot_augmentations(
 ) -> "Figure":
     """Draw what each augmentation makes of a sequence, over the sequence as it was, in grey.
 
-    Every panel shows the same frames, and to their right the path over time of the coordinate that moves most in the
-    sequence, where noise, blur and changes of time are best seen. Each of the eight augmentations is applied for
-    certain (p = 1), the extreme view as the preset has it. Of 16 draws the one is shown that moves the joints fourth
-    most: strong enough to be seen, and no outlier.
+    Every panel shows the same frames and, to their right, the coordinate that moves most in the sequence over time,
+    where noise, blur and changes of time are best seen. Each of the eight augmentations is applied for certain (p = 1),
+    the extreme view as the preset has it. Of 16 draws the panel shows the one that moves the joints fourth most: strong
+    enough to be seen, and no outlier.
 
     Args:
         x: One sequence (C, T, V, M), of two or three coordinates.

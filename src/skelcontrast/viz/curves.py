@@ -50,8 +50,8 @@ def plot_curves(
         losses: Which values are losses; one that no record has is left out. Unless given, those of the training loops
             in ``examples/``: of one stream, of several (each stream's own by its name), and of training with labels.
         accuracies: Which values are accuracies in [0, 1], drawn in per cent; one that no record has is left out.
-        health: Which values tell of the health of the run, each drawn in a panel of its own, as no two are of one
-            scale; one that no record has is left out.
+        health: Which values tell of the health of the run, each drawn in a panel of its own, since their scales differ;
+            one that no record has is left out.
         step: Which value goes on the horizontal axis.
         loss_levels: Losses to mark with a dashed line, by name, such as that of a uniform prediction.
         accuracy_levels: Accuracies to mark with a dashed line, by name, such as that before training.
@@ -174,7 +174,7 @@ def _curves(owner: str, argument: str, log: Log, names: Sequence[str], step: str
 
 
 def _check_record(owner: str, name: str, record: object) -> None:
-    """Check that a record is one, and not a line of a file, or a name out of a log that should stand in a list."""
+    """Check that a record is a mapping: a log may have been given as a path, or not in a list."""
     if not isinstance(record, Mapping):
         hint = "A log is `[json.loads(line) for line in open(path)]`, and `plot_runs` takes a list of logs."
         _check.fail(owner, name, "be a mapping from names to values", type(record).__name__, hint=hint, kind=TypeError)
