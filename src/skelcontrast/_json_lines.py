@@ -12,13 +12,13 @@ from skelcontrast._atomic import write_atomically
 def write_json_lines(path: str | os.PathLike[str], records: Sequence[Mapping[str, object]]) -> None:
     """Write records as JSON lines, one object per line; at every moment `path` holds the old lines or the new ones.
 
-    Write all records after each epoch, as they are in the checkpoint: then a run that is broken off and resumed never
-    repeats a line, leaves one out or ends in half of one.
+    Write all records anew after each epoch, and keep them in the checkpoint: then the log of a resumed run never
+    repeats a line, lacks one or ends in half of one.
 
     Args:
         path: File to write. Its folder must exist; an older file is replaced.
-        records: What to write, a mapping from names per line: None, bool, int, float, str, and lists, tuples and
-            mappings of these. Paths are written as strings, NaN and infinity as Python's `json` reads them.
+        records: One mapping from names per line, its values None, bool, int, float, str, and lists, tuples and mappings
+            of these. Paths are written as strings, NaN and infinity as Python's `json` reads them.
 
     Raises:
         TypeError: If a record holds anything else, such as a tensor; the file at `path` stays as it was.

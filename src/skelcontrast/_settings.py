@@ -12,14 +12,14 @@ from skelcontrast._json_lines import as_json
 def check_settings(
     path: str | os.PathLike[str], settings: Mapping[str, object], *, may_change: Collection[str] = ()
 ) -> None:
-    """Check that a run goes on with the settings that it was begun with.
+    """Check that a resumed run has the settings that it was started with.
 
-    A checkpoint resumed with other settings trains, and ends in results that its record does not describe. Settings
-    that only one side has are not compared, so that a run may be older than a setting.
+    With other settings a checkpoint still trains, but its record no longer describes the results. Settings that only
+    one side has are not compared, so a run may be older than a setting.
 
     Args:
         path: File of one JSON object, as `write_json_lines` writes ``[settings]``.
-        settings: The settings to go on with, by name; plain data and paths.
+        settings: The settings of the resumed run, by name; plain data and paths.
         may_change: Names of those that may differ, such as the device.
 
     Raises:

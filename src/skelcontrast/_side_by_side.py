@@ -51,25 +51,26 @@ def side_by_side(
     changes: Callable[[], Sequence[Hashable | None]] | None = None,
     learns: Sequence[nn.Module | None] | None = None,
 ) -> list[Any]:
-    """Call functions, each with its input, of which none needs what another returns or changes.
+    """Call functions, each with its input; none needs what another returns or changes.
 
-    They are called in this order, and draw random numbers in it. While `CapturedStep` records a step, all but the first
-    are put on a stream of their own, and their gradients too, so that the device may run them at the same time.
+    They are called in this order, and draw random numbers in it. While `CapturedStep` records a step, each but the
+    first runs on a stream of its own, its backward pass too, so that the device may run them at the same time.
 
     Args:
         calls: The functions, of one argument each.
-        inputs: The argument of each, a tensor or a tuple, list or mapping of them. All that the function reads of what
-            was made in this step belongs in here, unless it stays until the step's end.
-        changes: Says what each function changes; those that change the same go one after the other, though their
-            gradients do not. Asked for only while a step is recorded.
-        learns: The module whose weights each function has gradients in, if any. While a step is recorded, gradients in
-            the weights of one that several name are added up all at once, instead of weight by weight.
+        inputs: The argument of each, a tensor or a tuple, list or mapping of tensors. Whatever the function reads that
+            was made in this step must be in it, unless it is kept until the step's end.
+        changes: Returns what each function changes. Those that change the same run one after the other, though their
+            backward passes do not. Called only while a step is recorded.
+        learns: For each function the module whose weights it has gradients in, if any. While a step is recorded, the
+            gradients of a module that several name are added up in one operation, not weight by weight.
 
     Returns:
         What each returned.
 
     Raises:
-        ValueError: If there are not as many inputs, modules or, where asked for, things changed as functions.
+        ValueError: If `inputs`, `learns` or, while a step is recorded, what `changes` returns are not one for each
+            function.
 
     Example:
         >>> side_by_side([torch.sum, torch.mean], [torch.ones(3), torch.ones(3)])

@@ -132,9 +132,9 @@ def load(path: Location, *, map_location: torch.device | str = "cpu") -> dict[st
 def resume(path: Location, targets: Mapping[str, object], *, rng: bool = True) -> dict[str, Any]:
     """Put back the state of every object in a checkpoint, and of the random generators.
 
-    All entries are checked first: names, keys, shapes and dtypes of modules, the kind and the parameters of
-    optimisers, the kind of everything else. Where anything does not fit, nothing at all is changed; where an object
-    refuses its state only when it is loaded, all are put back as they were.
+    All entries are checked first: names, keys, shapes and dtypes of modules, the kind and the parameters of optimisers,
+    the kind of everything else. If anything does not fit, nothing is changed; if an object refuses its state only while
+    it is loaded, all are put back as they were.
 
     Args:
         path: File written by `save`.

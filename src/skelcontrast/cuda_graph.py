@@ -15,27 +15,27 @@ OWNER = "CapturedStep"
 
 
 class CapturedStep:
-    """A training step, without the optimiser, that the device repeats without being told each of its operations.
+    """A training step, without the optimiser, that is recorded once and then launched as a whole.
 
-    A step of these small encoders is some thousand short operations, and a GPU waits for the next one much of the time.
-    A captured step is launched as a whole. It computes what the plain step does, from the same random numbers; what
-    needs nothing of each other, such as the passes of `AimCLR.embed`, may run at the same time, see `side_by_side`.
+    A step of these small encoders is some thousand short operations, and a GPU spends much of its time waiting for the
+    next. A captured step computes what the plain step does, from the same random numbers; parts that do not need each
+    other, such as the passes of `AimCLR.embed`, may run at the same time, see `side_by_side`.
 
-    The step is run a few times first, and everything that this changed in `module` is put back. Parameters keep the
-    gradients that the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may
-    be compiled with ``torch.compile``, which then happens in the first of these runs; what is compiled as one is one
-    after another again, which a method's own ``compile`` avoids.
+    The step is run a few times first, and what this changed in `module` is put back. Parameters keep the gradients that
+    the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may be compiled
+    with ``torch.compile``, which then happens in the first of these runs. Parts that are compiled as one no longer run
+    at the same time; a method's own ``compile`` keeps them apart.
 
     Args:
-        step: From a batch and a generator, to be drawn from, to named results, such as the terms of the loss. It calls
-            ``backward``, and everything else that belongs to a step but the optimiser: augmentation, momentum update,
-            enqueue. It must not wait for the device, and always do the same operations: capture anew for another
-            training stage.
-        x: A batch on a CUDA device. All later ones have its shape and dtype.
+        step: Function of a batch and a generator to draw from, which returns named results, such as the terms of the
+            loss. It does everything that belongs to a step but the optimiser: augmentation, momentum update,
+            ``backward``, enqueue. It must not wait for the device, and always do the same operations: capture anew for
+            another training stage.
+        x: A batch on a CUDA device. Later batches must have its shape and dtype.
         module: What the step trains and changes.
         warmup: Runs before the capture, at least 1.
-        in_order: Whether everything comes one after the other, as it is called: it takes less memory, since what comes
-            later uses what was freed.
+        in_order: Whether nothing runs at the same time. This takes less memory, since what comes later reuses what was
+            freed.
 
     Raises:
         TypeError: If `x` is not a floating-point tensor.
@@ -136,7 +136,7 @@ class CapturedStep:
 
 @contextmanager
 def _streams_part() -> Iterator[None]:
-    """Let streams part in here, without autograd's advice on what is meant: gradients of one weight from several."""
+    """Let streams part in here, without autograd's warning that several of them add to one gradient: it is meant."""
     with warnings.catch_warnings(), streams_may_part():
         warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
         yield

@@ -14,9 +14,9 @@ __all__ = ["MemoryQueue", "choose_queue_size"]
 class MemoryQueue(nn.Module):
     """A fixed number of the most recent keys, the negatives of a contrastive loss.
 
-    All state lies in persistent buffers, so it travels with the state dict and with ``.to(device)``. Nothing but
-    `enqueue` changes it, and `enqueue` never waits for the device. Until the first ``size`` keys have come, the rest
-    of the bank are random unit vectors, as in MoCo.
+    All state is in persistent buffers, so it moves with the state dict and with ``.to(device)``. Only `enqueue` changes
+    it, and `enqueue` never waits for the device. Until ``size`` keys have been stored, the other rows are random unit
+    vectors, as in MoCo.
 
     Args:
         size: Number of keys, K.
@@ -45,7 +45,7 @@ class MemoryQueue(nn.Module):
     pointer: Tensor
     """Row that the next key takes, a scalar."""
     enqueued: Tensor
-    """Number of keys that have ever come, a scalar."""
+    """Number of keys stored so far, also those overwritten since, a scalar."""
 
     def __init__(self, size: int, dim: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ class MemoryQueue(nn.Module):
 def choose_queue_size(samples: int, batch_size: int, *, wanted: int | None = None, largest: int = 32768) -> int:
     """Return how many keys a bank should hold for a data set of this size: half of it, up to the paper's number.
 
-    A bank as large as the data set holds an older key of the query itself, on average, and the loss pushes the query
-    away from it. Far fewer keys are few negatives to learn from. `evaluation.own_key_share` says how it is in a run.
+    A bank as large as the data set holds, on average, an older key of the query itself, and the loss pushes the query
+    away from it. A far smaller bank has few negatives to learn from. `evaluation.own_key_share` measures this in a run.
 
     Args:
         samples: Number of training sequences.

@@ -69,7 +69,7 @@ class MomentumEncoder(nn.Module):
 
         Raises:
             ValueError: If the parameters of `source` have other names, shapes or dtypes, or are narrower than float32,
-                where what moves a parameter by ``1 - m`` is lost in rounding.
+                in which a step of size ``1 - m`` is lost in rounding.
         """
         mine, theirs = dict(self.module.named_parameters()), dict(source.named_parameters())
         differing = [
@@ -111,8 +111,8 @@ def _draw_anew(module: nn.Module, name: str = "") -> None:
 class MoCo(nn.Module):
     """Query side and key side of momentum contrast, without bank and loss.
 
-    In the loop, per step: ``momentum_update()``, then forward, loss, backward and optimiser step, then the keys go
-    into a bank. Pass ``query_parameters()`` to the optimiser. Embeddings are float32 at least, also under autocast.
+    Per training step call ``momentum_update()``, then forward, loss, backward and optimiser step, then store the keys
+    in a bank. Pass ``query_parameters()`` to the optimiser. Embeddings are float32 at least, also under autocast.
 
     Args:
         encoder: Built encoder from inputs to features; used as the query encoder and copied for the keys.
