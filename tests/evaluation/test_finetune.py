@@ -5,6 +5,7 @@ import random
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.reference import evaluation as reference
@@ -194,6 +195,13 @@ def test_without_augmentation_the_sequences_are_seen_as_they_are() -> None:
     train_classifier(Recorder(), few, TEST, epochs=1, lr=0.1)
     (seen,) = SEEN
     assert sorted(x.sum().item() for x in seen) == pytest.approx(sorted(x.sum().item() for x in few.tensor()))
+
+
+def test_a_feature_size_of_numpy_is_one_with_an_integer() -> None:
+    plain, of_numpy = Recorder(), Recorder()
+    of_numpy.out_features = np.int64(36)  # type: ignore[assignment]  # an encoder's own size may be one of NumPy's
+    logits = [train_classifier(encoder, TRAIN, TEST, epochs=1, lr=0.1).logits for encoder in (plain, of_numpy)]
+    assert torch.equal(*logits)
 
 
 def test_resumed_run_ends_with_the_same_bits(tmp_path: Any) -> None:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
@@ -252,10 +253,10 @@ def _rates(lr: float | Callable[[int], float], epochs: int, milestones: Sequence
 
 def _linear(encoder: nn.Module, num_classes: int, seed: int) -> nn.Linear:
     width = getattr(encoder, "out_features", None)
-    if not isinstance(width, int):
+    if not isinstance(width, Integral):  # NumPy's integers too
         must = "have an integer `out_features`, the feature size, where no `layer` is given"
         _check.fail(OWNER, "encoder", must, width, kind=TypeError)
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, num_classes)  # its own draws would be global ones
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, int(width), num_classes)  # its own draws would be global ones
     nn.init.normal_(layer.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(layer.bias)
     return layer
