@@ -56,3 +56,16 @@ def test_a_folder_without_anybody_in_it_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "raw" / "S001C001P001R001A002.skeleton").write_text("x\n")
     with pytest.raises(ValueError, match=rf"{must} \(1 broken, 1 no body\)\."):
         prepare("ntu60", tmp_path / "raw", tmp_path / "out", skip_bad=True, progress=False)
+
+
+def test_a_folder_whose_recordings_are_all_broken_names_them(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "0002-L.txt").write_text("0.5 " * 150)
+    (tmp_path / "raw" / "cross-subject.txt").write_text("Training videos:\n0002-L\nValidation videos:\n0003-L\n")
+    for skip_bad, text in (
+        (False, "`0002-L` must have one file of labels, got none"),
+        (True, "`raw` must hold samples with somebody in them"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            prepare("pku1", tmp_path / "raw", tmp_path / "out", skip_bad=skip_bad, progress=False)
+        assert [path.name for path in tmp_path.iterdir()] == ["raw"]

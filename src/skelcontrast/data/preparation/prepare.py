@@ -167,7 +167,7 @@ def _check_shoulders(maker: ClipMaker) -> None:
 def _without(source: RawDataset, missing: frozenset[str]) -> RawDataset:
     """Take out the samples that are on a list of missing skeletons."""
     kept = tuple(sample for sample in source.samples if sample.name not in missing)
-    if not kept:
+    if source.samples and not kept:
         _check.fail(OWNER, "missing", "leave samples to prepare", f"a list with all {len(source.samples)} of them")
     reason = "on the list of samples with missing skeletons"
     listed = [SkippedSample(one.name, one.file, "listed", reason) for one in source.samples if one.name in missing]
