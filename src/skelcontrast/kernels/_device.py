@@ -29,9 +29,9 @@ def tf32_in_convolutions() -> bool:
 
 
 def precision_of(x: Tensor) -> str:
-    """Return how a convolution takes products: of float32 in one of tf32 where torch's own may be, else in three.
+    """Return the arithmetic of a convolution: float32 as one product of tf32 where torch's own may be, else as three.
 
-    "wide" where a device knows no products of bfloat16: these are float32 then.
+    "wide" for bfloat16 on a device without products of bfloat16: they are taken in float32 there.
     """
     if x.dtype == torch.bfloat16 and not (x.is_cuda and _multiplies_bfloat16(x.device)):
         return "wide"
@@ -39,7 +39,7 @@ def precision_of(x: Tensor) -> str:
 
 
 def unset(x: Tensor, *sizes: int) -> Tensor:
-    """Return unset numbers in float32, where `x` is."""
+    """Return an unset float32 tensor of these sizes, on the device of `x`."""
     return torch.empty(sizes, dtype=torch.float32, device=x.device)
 
 
@@ -57,7 +57,7 @@ def power_of_two(size: int) -> int:
 
 
 def are_known(sizes: tuple[int, ...]) -> bool:
-    """Return whether no size is a symbol, for torch.compile: those no cache takes."""
+    """Return whether all sizes are plain integers: torch.compile's symbols cannot be kept in a cache."""
     return all(type(size) is int for size in sizes)
 
 

@@ -246,10 +246,10 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _plan(shape: tuple[int, ...], elements: int, device: torch.device) -> _Plan:
-    """Lay out tiles: where programs sum over them, of so many elements, and two programs for every multiprocessor.
+    """Lay out tiles, of so many `elements` where programs sum over them, with two programs for every multiprocessor.
 
-    Those that were fastest on an H200, where the compiler reports no spilled registers. Of statistics and of two norms
-    nothing was timed there: they take the same, and compile without spills.
+    These sizes were the fastest on an H200, where the compiler reports no spilled registers. Those of statistics and of
+    two norms were not timed: they are the same, and compile without spills.
     """
     rows, channels = math.prod(shape) // shape[1], shape[1]
     block = min(max(8, power_of_two(channels)), 256)  # a draw of dropout is for 8 channels
@@ -276,5 +276,5 @@ def _finish(parts: int, channels: int) -> tuple[tuple[int], dict[str, int]]:
 
 
 def _behind(dropout: float, relu: bool) -> dict[str, int]:
-    """Return what the kernels are told of what follows; dropout to the nearest of 65536 parts, and never of all."""
+    """Return the options for what follows the norm; dropout to the nearest of 65536 parts, and never of all."""
     return {"DROP": min(65535, round(65536 * dropout)), "RELU": relu}
