@@ -255,6 +255,16 @@ def test_what_stands_in_the_place_of_a_convolution_is_called(other: nn.Module) -
     torch.testing.assert_close(convolved(other, norm, x).double(), wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("on_kernels")
+@pytest.mark.parametrize("other", [nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)], ids=["relu", "norm", "conv"])
+@pytest.mark.parametrize("place", ["dropout", "relu"])
+def test_what_stands_in_the_place_of_another_part_is_called(other: nn.Module, place: str) -> None:
+    x, norm, other = features((2, 4, 5, 7)).detach(), a_norm(4), copy.deepcopy(other).to(DEVICE)
+    wanted = copy.deepcopy(nn.Sequential(norm, other)).double()(x.double())
+    found = normalized(norm, x, **{"relu": False, place: other})  # type: ignore[arg-type]  # a part or a truth value
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_backward_hooks_and_those_of_all_modules_are_heard(on_kernels: None) -> None:
     norm, x = nn.BatchNorm2d(4).to(DEVICE), features((2, 4, 3, 5))
     handle = norm.register_full_backward_pre_hook(lambda _, gradients: (torch.zeros_like(gradients[0]),))  # type: ignore[index]  # a tuple

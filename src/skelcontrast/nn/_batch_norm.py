@@ -1,6 +1,6 @@
 """Batch norm with dropout, a residual and ReLU behind it, in one pass over the features where kernels can do that."""
 
-from typing import NamedTuple, Protocol, TypeGuard
+from typing import NamedTuple, Protocol, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,11 @@ _HOOKS_OF_ALL = (
     hooks._global_backward_hooks,
     hooks._global_backward_pre_hooks,
 )
-_CONVOLUTIONS = (nn.Conv2d, TemporalConv, GraphConv)
-_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, Dropout, *_CONVOLUTIONS)
+Kinds: TypeAlias = tuple[type[nn.Module], ...]
+CONVOLUTIONS: Kinds = (nn.Conv2d, TemporalConv, GraphConv)
+NORMS: Kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+ACTIVATIONS: Kinds = (nn.ReLU,)
+DROPOUTS: Kinds = (nn.Dropout, Dropout)
 _KEEP_NO_OUTPUT = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.Dropout, Dropout)  # so that it may be written over
 
 
@@ -110,7 +113,7 @@ def _convolve_and_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tens
 
 def _may_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
     """Tell whether a convolution may leave out its bias, or sum up what it writes, for a norm in training behind it."""
-    return type(conv) in _CONVOLUTIONS and _is_known(conv) and norm.training and _is_on_gpu(x)
+    return _is_known(conv, CONVOLUTIONS) and norm.training and _is_on_gpu(x)
 
 
 def normalized(
@@ -128,10 +131,12 @@ def normalized(
     Modules of which a kernel knows what they do are not called where it takes their place, unless they have hooks. What
     has made the features may have summed them up for it, see `batch_statistics`.
     """
-    modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
     p = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
-    if all(_is_known(module) for module in modules) and p < 1 and is_fused(norm, x, residual):
+    known = dropout is None or _is_known(dropout, DROPOUTS)
+    known = known and (isinstance(relu, bool) or _is_known(relu, ACTIVATIONS))
+    if known and p < 1 and is_fused(norm, x, residual):
         return fused(norm, x, p, residual, relu=relu is not False, sums=sums, left_out=left_out)
+    modules = [module for module in (norm, dropout, relu) if isinstance(module, nn.Module)]
     # Hooks may keep what they are shown, and modules of others what they return, for their gradient.
     in_place = all(type(module) in _KEEP_NO_OUTPUT and not has_listeners(module) for module in modules)
     out: Tensor = norm(x if left_out is None else x + left_out.to(x.dtype)[:, None, None])
@@ -179,15 +184,15 @@ def _normalize(one: Unnormalized, p: float, residual: Tensor | Unnormalized | No
 def is_fused(norm: nn.Module, x: Tensor, residual: Tensor | Unnormalized | None = None) -> TypeGuard[_Tracking]:
     """Tell whether kernels take the place of a batch norm of features (N, C, T, V), see `fused`."""
     return (
-        _is_known(norm)
+        _is_known(norm, NORMS)
         and _trains(norm)
         and _is_for_kernels(x, residual.x if isinstance(residual, Unnormalized) else residual)
     )
 
 
-def is_left_to_kernels(module: nn.Module) -> bool:
-    """Tell whether kernels take the place of a module, if of any batch norm at all, whatever the features."""
-    return _is_known(module) and (_trains(module) or not isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)))
+def is_left_to_kernels(module: nn.Module, kinds: Kinds) -> bool:
+    """Tell whether kernels take the place of a module that is to be of these kinds, whatever the features."""
+    return _is_known(module, kinds) and (kinds is not NORMS or _trains(module))
 
 
 def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
@@ -197,9 +202,9 @@ def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
     return norm.training and norm.affine and norm.track_running_stats and norm.momentum is not None
 
 
-def _is_known(module: nn.Module) -> bool:
-    """Tell whether a module does what torch's own does, and nobody listens to it."""
-    return type(module) in _KNOWN and not has_listeners(module)
+def _is_known(module: nn.Module, kinds: Kinds) -> bool:
+    """Tell whether a module is of one of these kinds and no sub-class, and nobody listens to it."""
+    return type(module) in kinds and not has_listeners(module)
 
 
 def has_listeners(module: nn.Module) -> bool:

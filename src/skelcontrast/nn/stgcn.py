@@ -12,6 +12,11 @@ from skelcontrast import _check
 from skelcontrast._autocast import autocast_off
 from skelcontrast.nn._average import average
 from skelcontrast.nn._batch_norm import (
+    ACTIVATIONS,
+    CONVOLUTIONS,
+    DROPOUTS,
+    NORMS,
+    Kinds,
     Unnormalized,
     branched,
     convolved,
@@ -32,7 +37,9 @@ from skelcontrast.nn.temporal_conv import TemporalConv
 from skelcontrast.skeleton import SkeletonLayout, Strategy, adjacency
 
 BodyPooling: TypeAlias = Literal["present", "all"]
-_TEMPORAL, _RESIDUAL = 5, 2  # parts of a block's paths, which others may have changed
+# What a block's paths are made of, unless somebody has changed them.
+_TEMPORAL: tuple[Kinds, ...] = (NORMS, ACTIVATIONS, CONVOLUTIONS, NORMS, DROPOUTS)
+_RESIDUAL: tuple[Kinds, ...] = (CONVOLUTIONS, NORMS)
 
 
 class STGCNBlock(nn.Module):
@@ -95,7 +102,7 @@ class STGCNBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C_in, T, V) to (N, C_out, ceil(T / stride), V)."""
-        if not is_plain(self.tcn, _TEMPORAL):
+        if not is_plain(self.tcn, len(_TEMPORAL)):
             out: Tensor = self.tcn(self.gcn(x))
             added = settled(self._added_back(each(x, self.stride), memory_format_of(x)))
             return F.relu(out if added is None else out + added)
@@ -115,7 +122,7 @@ class STGCNBlock(nn.Module):
         # writes past its workspace below eight channels (uxlfoundation/oneDNN#6035).
         if self.stride != 1:
             kept = kept.contiguous(memory_format=memory_format)
-        if is_plain(self.residual, _RESIDUAL):
+        if is_plain(self.residual, len(_RESIDUAL)):
             conv, norm = self.residual
             return convolved_to_add(conv, norm, kept)
         added: Tensor = self.residual(kept)
@@ -226,7 +233,7 @@ class STGCN(nn.Module):
 
     def _standardized(self, x: Tensor) -> Tensor:
         """Return coordinates (N * M, C, T, V), channels-last, each joint's with a batch norm of its own."""
-        if is_left_to_kernels(self.data_bn) and has_kernels(x):
+        if is_left_to_kernels(self.data_bn, NORMS) and has_kernels(x):
             rows = rearrange(x, "n c t v m -> (n m) t (v c)").contiguous().mT[..., None]  # channels-last
             if is_fused(self.data_bn, rows):
                 out = fused(self.data_bn, rows, 0.0, None, relu=False)
@@ -279,11 +286,11 @@ def changes_in_turn(encoder: nn.Module, x: Tensor) -> bool:
         and (block.residual is None or _by_kernels(block.residual, _RESIDUAL))
         for block in encoder.blocks
     )
-    return blocks and is_left_to_kernels(encoder.data_bn)
+    return blocks and is_left_to_kernels(encoder.data_bn, NORMS)
 
 
-def _by_kernels(path: nn.Module | None, parts: int) -> bool:
+def _by_kernels(path: nn.Module | None, parts: tuple[Kinds, ...]) -> bool:
     """Tell whether a path through a block is the identity, or a sequence of modules that kernels replace."""
     if type(path) is nn.Identity:
         return not has_listeners(path)
-    return is_plain(path, parts) and all(map(is_left_to_kernels, path))
+    return is_plain(path, len(parts)) and all(is_left_to_kernels(*part) for part in zip(path, parts, strict=True))
