@@ -192,7 +192,7 @@ def is_fused(norm: nn.Module, x: Tensor, residual: Tensor | Unnormalized | None 
 
 def is_left_to_kernels(module: nn.Module, kinds: Kinds) -> bool:
     """Tell whether kernels take the place of a module that is to be of these kinds, whatever the features."""
-    return _is_known(module, kinds) and (kinds is not NORMS or _trains(module))
+    return _is_known(module, kinds) and (_trains(module) or not isinstance(module, NORMS))
 
 
 def _trains(norm: nn.Module) -> TypeGuard[_Tracking]:
