@@ -1,7 +1,13 @@
+import weakref
+
+import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from skelcontrast._shared import joint_index
+from skelcontrast import augment
+from skelcontrast._shared import count, joint_index
+from skelcontrast.augment import temporal
+from skelcontrast.nn._spectral import spectral_basis
 
 
 def test_joint_index_is_copied_once_and_usable_in_training() -> None:
@@ -22,3 +28,43 @@ def test_tensors_without_values_are_not_kept() -> None:
     with FakeTensorMode():
         assert type(joint_index(joints, cpu)) is not torch.Tensor
     assert joint_index(joints, cpu) is real
+
+
+def test_of_what_grows_with_the_square_of_the_frames_little_is_kept() -> None:
+    cpu, frames = torch.device("cpu"), range(40, 60)  # each a recording's own length
+    made = [
+        [spectral_basis(T, 9).analysis for T in frames],
+        [temporal._crops(T, 6, cpu) for T in frames],
+        [temporal._windows(T, 15, torch.float32, cpu)[1] for T in frames],
+    ]
+    for tensors in made:
+        references = [weakref.ref(tensor) for tensor in tensors]
+        tensors.clear()
+        assert sum(reference() is not None for reference in references) <= 8
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_a_graph_was_recorded_with_is_kept(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, size = torch.device("cpu"), 10_007 + recorded
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: recorded)
+    kept = weakref.ref(count(size, cpu))
+    monkeypatch.undo()
+    for other in range(300):
+        count(other, cpu)
+    assert (kept() is not None) == recorded
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_graph_reads_what_it_was_recorded_with_whatever_is_asked_for_later() -> None:
+    crop, x = augment.TemporalCrop(), torch.arange(64.0, device="cuda").view(1, 1, 64, 1, 1)
+    params = augment.TemporalCropParams(torch.tensor([3], device="cuda"))
+    expected = crop.apply(x, params)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = crop.apply(x, params)
+    for frames in range(100, 400):
+        crop.apply(torch.zeros(1, 1, frames, 1, 1, device="cuda"), params)
+    graph.replay()
+    assert torch.equal(got, expected)

@@ -9,10 +9,15 @@ from torch import Tensor
 
 Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
+_RECORDED: dict[int, object] = {}
+"""What CUDA graphs read for as long as they live, of which nobody tells."""
 
 
-def shared(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+def shared(make: Callable[Arguments, Made], *, most: int = 256) -> Callable[Arguments, Made]:
     """Call a function once for the same hashable arguments. The tensors that it returns are shared: read only.
+
+    Results for the `most` last arguments are kept, and what a CUDA graph was recorded with: few of what grows with the
+    square of the frames, since recordings may all be of another length.
 
     The compiler of `torch.compile`, which does not see through a cache, is led past it: there they are made, and merged
     with what follows, in every call. So are modes in which tensors are of another kind, without values.
@@ -22,13 +27,16 @@ def shared(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
         with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
             return make(*args, **kwargs)
 
-    kept = cast("Callable[Arguments, Made]", lru_cache(maxsize=256)(outside_inference))
+    kept = cast("Callable[Arguments, Made]", lru_cache(maxsize=most)(outside_inference))
 
     @wraps(make)
     def once(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
         if torch.compiler.is_compiling() or type(torch.empty(0, device="cpu")) is not Tensor:
             return make(*args, **kwargs)
-        return kept(*args, **kwargs)
+        made = kept(*args, **kwargs)
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            _RECORDED[id(made)] = made
+        return made
 
     return once
 

@@ -1,6 +1,7 @@
 """Augmentations of time: crop, flip and blur."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ class TemporalCrop(AxisTransform[TemporalCropParams]):
         return AxisMaps(frame=_crops(x.shape[2], self.padding_ratio, x.device).index_select(0, params.start))
 
 
-@shared
+@partial(shared, most=8)
 def _crops(T: int, padding_ratio: int, device: torch.device) -> Tensor:
     """Return the frames of every crop, by its start."""
     padding = T // padding_ratio
@@ -200,7 +201,7 @@ def _softmax(exponent: Tensor) -> Tensor:
     return weights / weights.sum(dim=2, keepdim=True)
 
 
-@shared
+@partial(shared, most=8)
 def _windows(T: int, kernel_size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor | None, Tensor]:
     """Return the frames around each frame, on a CPU none further away, and the logarithm of their weights at width 1.
 

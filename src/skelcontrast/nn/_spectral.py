@@ -10,6 +10,7 @@ R is about 1.5 (T + L // 2), where direct convolution takes T L products: 25 ins
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ def spectral_products(frames: int, taps: int) -> int:
     return purely_real + 3 * (period // 2 + 1 - purely_real)
 
 
-@shared
+@partial(shared, most=8)
 def spectral_basis(frames: int, taps: int) -> SpectralBasis:
     """Return the matrices in float64."""
     period = frames + taps // 2
