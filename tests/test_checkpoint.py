@@ -292,6 +292,20 @@ def test_unwritable_state_leaves_the_older_file(path: Path, state: Any, message:
     assert len(list(path.parent.iterdir())) == 1
 
 
+def test_a_file_that_the_disk_does_not_take_is_an_error_of_the_system(path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    checkpoint.save(path, {"epoch": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.save(path, {"epoch": 2, "weight": torch.zeros(2**16)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.load(path) == {"epoch": 1}
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_missing_folder_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(f"must lie in an existing folder, got {tmp_path}/no/x.pt")):
         checkpoint.save(tmp_path / "no" / "x.pt", {})

@@ -28,6 +28,10 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+    except RuntimeError as error:  # that of the archive of `torch.save`, which hides why the disk did not take it
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     flush(target.parent)  # without which the new name may be lost

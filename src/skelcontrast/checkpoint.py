@@ -64,6 +64,7 @@ def save(path: Location, state: Mapping[str, object], *, rng: bool = True) -> No
     Raises:
         TypeError: If `path` is no path, or `state` holds anything else; the file at `path` stays as it was.
         ValueError: If the folder of `path` does not exist.
+        OSError: If the file cannot be written, such as on a full disk; the one at `path` stays as it was.
 
     Example:
         >>> import tempfile
