@@ -92,8 +92,9 @@ def parse(argv: Sequence[str] | None) -> Namespace:
             if vars(args)[option] != parser.get_default(option):
                 beside = name if value is True else f"{name} {value}"
                 parser.error(f"--{option} does nothing with --{beside}".replace("_", "-"))
-    if args.eval_every < 1:
-        parser.error(f"--eval-every must be at least 1, got {args.eval_every}")
+    for option, value, least in (("eval-every", args.eval_every, 1), ("warmup", args.warmup, 0)):
+        if value < least:
+            parser.error(f"--{option} must be at least {least}, got {value}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device} needs a CUDA device, and torch finds none here")
     if args.fast and not args.device.startswith("cuda"):

@@ -74,15 +74,14 @@ def train(args: argparse.Namespace) -> tuple[pretraining.Model, SkeletonDataset,
         clips = known.to(args.device) if args.resident else known
         share = args.batch_size // distributed.get_world_size()
         loader = SkeletonLoader(clips, share, seed=args.seed, num_workers=args.workers, device=args.device)
-    weights = model.query_parameters()
-    optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    last = args.out / "last.pt"
-    records = checkpoint.resume(last, state, rng=False)["records"] if args.resume and last.exists() else []
+        weights = model.query_parameters()
+        optimizer = torch.optim.SGD(weights, lr=args.lr, momentum=0.9, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
+        state, last = {"model": model, "optimizer": optimizer, "schedule": schedule}, args.out / "last.pt"
+        records = checkpoint.resume(last, state, rng=False)["records"] if args.resume and last.exists() else []
+        args.out.mkdir(parents=True, exist_ok=True)
     first = len(records)
     if loader.rank == 0:
-        args.out.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
         print(f"{len(known)} training clips, bank of {model.bank.size} keys, {loader.world_size} processes")
 

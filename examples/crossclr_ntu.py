@@ -96,14 +96,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         model = methods.CrosSCLR(streams, context=args.context).to(args.device)
         clips = train.to(args.device) if args.resident else train
         loader = SkeletonLoader(clips, args.batch_size, seed=args.seed, num_workers=args.workers, device=args.device)
-    optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    records: list[dict[str, float]] = []
-    args.out.mkdir(parents=True, exist_ok=True)
-    last = args.out / "last.pt"
-    if args.resume and last.exists():
-        records = checkpoint.resume(last, state)["records"]
+        optimizer = torch.optim.SGD(model.query_parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: pretraining.learning_rate_factor(args, e))
+        state, last = {"model": model, "optimizer": optimizer, "schedule": schedule}, args.out / "last.pt"
+        records = checkpoint.resume(last, state)["records"] if args.resume and last.exists() else []
+        args.out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
 
     for epoch in range(len(records), args.epochs):

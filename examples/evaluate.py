@@ -274,6 +274,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+@errors_in_one_line()
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     args = parse(argv)
     changed = {"data": args.data, "dataset": args.dataset, "protocol": args.data_protocol, "device": args.device}

@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with errors_in_one_line():
         pretraining.check_resumed(args)
         train, test = pretraining.load_data(args)
-        encoder = pretraining.build_encoder(args, train).to(args.device)
-    args.out.mkdir(parents=True, exist_ok=True)
+        encoder, last = pretraining.build_encoder(args, train).to(args.device), args.out / "last.pt"
+        begun = checkpoint.load(last) if args.resume and last.exists() else None
+        args.out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json_lines(args.out / "settings.json", [vars(args)])
-    last = args.out / "last.pt"
 
     def keep(state: dict[str, Any]) -> None:
         checkpoint.write_json_lines(args.out / "log.jsonl", state["log"])
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         eval_every=args.eval_every,
         seed=args.seed,
         num_workers=args.workers,
-        resume=checkpoint.load(last) if args.resume and last.exists() else None,
+        resume=begun,
         on_epoch=keep,
     )
     result = {"accuracy": trained.accuracy, "top5": trained.top5}

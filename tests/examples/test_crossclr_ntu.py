@@ -89,6 +89,10 @@ def test_arguments(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="2"):
         script.main([*QUICK, "--streams", "joint", "--out", str(tmp_path)])
     assert "error: CrosSCLR: `streams` must hold at least 2 streams, got 1" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*QUICK, "--out", str(tmp_path / "file")])
+    assert capsys.readouterr().err.startswith("error: [Errno 17] File exists: ")
 
 
 def test_resuming_with_other_settings_is_refused(

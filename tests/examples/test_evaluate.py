@@ -221,6 +221,15 @@ def test_runs_that_cannot_be_evaluated(
         script.main([folder, "--checkpoint", "epoch-7.pt"])
     with pytest.raises(SystemExit, match=r"two of the runs hold the stream 'joint'; give one of each\."):
         script.main([folder, folder, "--protocol", "knn"])
+    missing = str(tmp_path / "missing" / "found.json")
+    for options, message in (
+        (["--protocol", "knn", "--k", "500"], "error: knn_accuracy: `k` must lie in [1, "),
+        (["--protocol", "knn", "--json", missing], "error: write_json_lines: `path` must lie in an existing folder"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit, match="2"):
+            script.main([folder, *options])
+        assert message in capsys.readouterr().err
     (tmp_path / "run" / "settings.json").rename(tmp_path / "settings.json")
     with pytest.raises(SystemExit, match=r"has no settings.json, so it is not the folder of a run\."):
         script.main([folder])

@@ -43,6 +43,10 @@ def test_it_says_what_it_is_and_what_does_nothing(
     with pytest.raises(SystemExit, match="2"):
         script.main([*given, "--resume", "--width", "4"])
     assert "width 4 where 2 is stored" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*QUICK, "--out", str(tmp_path / "file")])
+    assert capsys.readouterr().err.startswith("error: [Errno 17] File exists: ")
     with pytest.raises(SystemExit, match=r"was trained with labels; its result\.json has its accuracy\."):
         example("evaluate").main([str(tmp_path)])
 
