@@ -110,8 +110,9 @@ class MemoryQueue(nn.Module):
 def choose_queue_size(samples: int, batch_size: int, *, wanted: int | None = None, largest: int = 32768) -> int:
     """Return how many keys a bank should hold for a data set of this size: half of it, up to the paper's number.
 
-    A bank as large as the data set holds, on average, an older key of the query itself, and the loss pushes the query
-    away from it. A far smaller bank has few negatives to learn from. `evaluation.own_key_share` measures this in a run.
+    In a bank as large as the data set every second query meets an older key of itself on average, and the loss pushes
+    it away from that; in one of half that size every eighth does (epochs in a new order each). A far smaller bank has
+    few negatives to learn from. `evaluation.own_key_share` measures this in a run.
 
     Args:
         samples: Number of training sequences.

@@ -46,6 +46,19 @@ def test_a_bank_as_large_as_the_data_holds_one_own_key() -> None:
     assert own_key_share(samples, torch.randperm(20)) * 20 == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("times", "expected"), [(0.25, 0.03125), (0.5, 0.125), (1, 0.5), (2, 1.5)])
+def test_a_batch_in_training_meets_as_many_own_keys_as_is_said(times: float, expected: float) -> None:
+    samples, size, generator = 1024, int(times * 1024), torch.Generator().manual_seed(0)
+    seen, met = torch.empty(0, dtype=torch.long), []
+    for epoch in range(8):
+        for rows in torch.randperm(samples, generator=generator).split(8):
+            if epoch >= 3:  # by then the largest of these banks is full
+                stored = bank_contents(seen, size=size, pointer=0)
+                met.append(own_key_share(rows, stored) * size)
+            seen = torch.cat([seen, rows])[-size:]
+    assert sum(met) / len(met) == pytest.approx(expected, abs=0.01)
+
+
 def test_own_keys_of_a_whole_data_set_take_little_memory() -> None:
     with Largest() as largest:
         own_key_share(torch.arange(300), torch.arange(500))

@@ -81,8 +81,10 @@ def own_key_share(samples: Tensor, bank_samples: Tensor) -> float:
     """Return the share of the bank that holds older keys of the query itself, averaged over the queries.
 
     Those are false negatives: the loss pushes a query away from itself. 0 is healthy. Times K it is the number of its
-    own keys that a query meets: on average c, if the bank is c times as large as the data set. Call it before the keys
-    of the current step are enqueued, which are not older ones.
+    own keys that a query meets: of all samples at once c on average, if the bank is c times as large as the data set.
+    A batch in training meets fewer, because each epoch goes through all samples once, in a new order: none from its
+    own epoch, and over an epoch about c^2 / 2 for c up to 1, c - 1/2 above. Call it before the keys of the current
+    step are enqueued, which are not older ones.
 
     Args:
         samples: Which samples the queries are (N,), integers.
