@@ -4,9 +4,9 @@ python -m benchmarks.losses                              128 samples, 32768 keys
 python -m benchmarks.losses --threads 1                  on a busy CPU: counts time computed, not time passed
 python -m benchmarks.losses --json result.json           also as numbers in a file
 
-Three views of every sample, one neighbour each, float32, in both stages. The released form holds three blocks of
-similarities, takes the logarithm after the softmax and marks neighbours in one-hot masks; it is one of the tests'
-oracles. The work counted is two products of all views with the bank, and the bank read once.
+Three views of every sample, one neighbour each, float32, and InfoNCE of a single view. The released form holds three
+blocks of similarities, takes the logarithm after the softmax and marks neighbours in one-hot masks; it is one of the
+tests' oracles. The work counted is two products of all views with the bank, and the bank read once.
 """
 
 import argparse
