@@ -1,6 +1,7 @@
 r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
 
-The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60. Try it without any download:
+The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60, and where it names none those of the released code
+(frames, shear, width, dropout). Try it without any download:
 
     python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02 \
         --momentum 0.99 --warmup 2
@@ -73,7 +74,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add("--queue-size", type=int, help="keys in the bank (default: 32768; of fewer clips than that, half as many)")
     add("--momentum", type=float, default=0.999, help="of the key encoder (default: %(default)s)")
     add("--temperature", type=float, default=0.07, help="of the losses (default: %(default)s)")
-    add("--width", type=int, default=16, help="channels of the first block (default: %(default)s, the paper's)")
+    add("--width", type=int, default=16, help="channels of the first block (default: %(default)s, as released)")
     add("--dropout", type=float, default=0.5, help="of the encoder (default: %(default)s)")
     add("--embedding", type=int, default=128, help="embedding size D (default: %(default)s)")
     add("--eval-every", type=int, default=5, help="epochs between kNN evaluations (default: %(default)s)")

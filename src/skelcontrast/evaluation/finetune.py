@@ -119,7 +119,8 @@ def train_classifier(
         Deviates from the released code, which reports the best epoch on the test set; here the last one counts.
 
     References:
-        AimCLR, Section 4.2: finetune and semi-supervised protocols; batch size, momentum and weight decay.
+        AimCLR, Section 4.2: finetune and semi-supervised protocols; batch size, and momentum and weight decay of the
+        pre-training.
 
     Example:
         >>> from skelcontrast.data import SyntheticActions

@@ -58,7 +58,8 @@ class AimCLR(MomentumContrast):
     """AimCLR, both training stages.
 
     Per step: ``momentum_update()``, ``embed``, ``loss``, backward, optimiser step, ``enqueue(views.key)``. For the rows
-    of the paper's Table 1 leave out the extreme view in `embed`, build with ``drop=None``, or keep ``mine=False``.
+    of the paper's Table 1 leave out the extreme view in `embed` (and give it two extreme ones in the place of the
+    normal ones), build with ``drop=None``, or keep ``mine=False``.
 
     Args:
         encoder: Built encoder from skeletons to features; with a drop layer it must be a `FeatureMapEncoder`.

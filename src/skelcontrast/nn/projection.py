@@ -20,7 +20,7 @@ class ProjectionHead(nn.Module):
         ValueError: If a size is not positive.
 
     References:
-        AimCLR, Section 3.4 (``g``); 256 to 128 in Section 4.2.
+        AimCLR, Section 3.4 (``g``); 128 in Section 4.2, 256 and the hidden layer as released.
 
     Example:
         >>> import torch

@@ -132,7 +132,8 @@ class STGCNBlock(nn.Module):
 class STGCN(nn.Module):
     """ST-GCN encoder from skeleton sequences to features; no head, no drop layer, no loss.
 
-    The default is the encoder of the AimCLR paper: a quarter of ST-GCN's width, 256 features.
+    The default is the encoder of AimCLR as its code was released: a quarter of ST-GCN's width, 256 features. The paper
+    says ST-GCN, and neither width nor dropout.
 
     Args:
         layout: The skeleton; gives the graph and the number of joints V.
