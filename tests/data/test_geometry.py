@@ -147,7 +147,25 @@ def test_shoulders_agree_with_the_released_preparation(golden: Golden, clip: int
     numbers = golden("preprocess.npz")
     x = torch.from_numpy(numbers[f"centred_resized{clip}"])[None]
     expected = torch.from_numpy(numbers[f"shoulder_parallel{clip}"])[None]
+    found = align_shoulders(x, NTU_RGBD_25, softening=1e-4, turned_by="sequence")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(align_shoulders(x, NTU_RGBD_25, softening=1e-4), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("softening", [0.0, 1e-4])
+def test_a_sequence_may_say_to_which_side_all_its_frames_are_turned(softening: float) -> None:
+    x = torch.randn(6, 3, 7, 25, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[0, ..., 1] = 0
+    found = align_shoulders(x, NTU_RGBD_25, softening=softening, turned_by="sequence")
+    between = (x[:, :, :, 8] - x[:, :, :, 4]).numpy()  # from the left shoulder to the right one, (N, 3, T, M)
+    assert ((between[:, 2] > 0).any(axis=1) & (between[:, 2] < 0).any(axis=1)).any(), "some pass the x axis"
+    for n, t, m in np.ndindex(6, 7, 2):
+        body, (across, _, along) = x[n, :, t, :, m].numpy(), between[n, :, t, m]
+        if body.any():
+            angle = math.acos(across / (math.hypot(across, along) + softening))
+            turn = reference.about_y(angle if between[n, 2, :, m].sum() >= 0 else -angle)
+            np.testing.assert_allclose(found[n, :, t, :, m].numpy(), turn @ body, rtol=0, atol=1e-9)
+    assert not found[0, ..., 1].any()
 
 
 @pytest.mark.parametrize("layout", [NTU_RGBD_25, UTD_MHAD_20, COCO_17], ids=lambda layout: layout.name)
@@ -180,6 +198,7 @@ def test_aligned_shoulders_stay_and_the_absent_stay_absent() -> None:
     upright[:, 1, :, 8] = 0.4  # one shoulder above the other
     upright[:, 0, :, 3] = 0.2
     assert torch.equal(align_shoulders(upright, NTU_RGBD_25, softening=1e-4), upright)
+    assert torch.equal(align_shoulders(upright, NTU_RGBD_25, softening=1e-4, turned_by="sequence"), upright)
 
 
 def test_errors_of_align_shoulders() -> None:
@@ -190,6 +209,8 @@ def test_errors_of_align_shoulders() -> None:
         align_shoulders(bodies, "ntu")  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match=re.escape("align_shoulders: `softening` must lie in [0, inf), got -1")):
         align_shoulders(bodies, NTU_RGBD_25, softening=-1)
+    with pytest.raises(ValueError, match="align_shoulders: `turned_by` must be one of 'frame', 'sequence', got 'body'"):
+        align_shoulders(bodies, NTU_RGBD_25, turned_by="body")  # type: ignore[arg-type]  # on purpose
     rod = SkeletonLayout("rod", ("top", "bottom"), ((1, 0),), centre=0, mirror=())
     with pytest.raises(ValueError, match="`layout` must have a joint named 'left shoulder', got none in 'rod'"):
         align_shoulders(torch.zeros(1, 3, 4, 2, 1), rod)

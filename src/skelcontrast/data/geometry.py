@@ -1,5 +1,7 @@
 """Preparation of raw sequences: joints that were not seen, centring, resampling and aligned shoulders."""
 
+from typing import Literal, TypeAlias, get_args
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -9,6 +11,8 @@ from skelcontrast import _check
 from skelcontrast.data._joints import SHOULDERS, at_origin
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.skeleton.layout import check_joints, check_layout
+
+TurnedBy: TypeAlias = Literal["frame", "sequence"]
 
 
 def fill_missing(x: Tensor, layout: SkeletonLayout) -> Tensor:
@@ -140,7 +144,9 @@ def resample(x: Tensor, frames: int) -> Tensor:
     return rearrange(stretched, "n (c v m) t -> n c t v m", c=C, v=V, m=M)
 
 
-def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0) -> Tensor:
+def align_shoulders(
+    x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0, turned_by: TurnedBy = "frame"
+) -> Tensor:
     """Turn every body about the vertical, y, so that in every frame its shoulders lie along x, the left one at -x.
 
     This takes away which way a person faces. Centre first: the turn is about the origin. An absent body, and one whose
@@ -152,6 +158,9 @@ def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0
         softening: Length in metres, at least 0, that is added to the distance of the shoulders where the cosine of the
             angle is taken. 0 turns exactly. The released code has 1e-4, which leaves shoulders that already lie along
             x up to two degrees off.
+        turned_by: What says to which side a body is turned: each ``"frame"`` by itself, or the ``"sequence"``: all its
+            frames to one side, as the released code does. Shoulders that pass the x axis during the sequence are then
+            turned away from it.
 
     Returns:
         Turned skeletons (N, 3, T, V, M), a new tensor.
@@ -159,14 +168,11 @@ def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0
     Raises:
         TypeError: If `x` is not a floating-point tensor, `layout` not a `SkeletonLayout` or `softening` not a number.
         ValueError: If `x` is not (N, 3, T, V, M) with the joints of `layout`, the layout has no shoulders by these
-            names, or `softening` is negative.
+            names, `softening` is negative or `turned_by` unknown.
 
     References:
-        The preparation of the released AimCLR code, an option there.
-
-    Note:
-        Deviates from the released code: it turns all frames of a body to the same side, so that shoulders which pass
-        the x axis during a sequence are turned away from it. Here each frame is turned to its own side.
+        The preparation of NTU RGB+D in the released AimCLR code, ``feeder/preprocess_ntu.py``: a softening of 1e-4, by
+        the sequence, behind `centre` and `resample`.
 
     Example:
         The right shoulder is straight behind the left one; a quarter turn brings it to +x.
@@ -185,6 +191,7 @@ def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0
     check_joints(owner, x, layout)
     _check.skeletons(owner, "x", x, C=3)
     _check.interval(owner, "softening", softening, 0)
+    _check.choice(owner, "turned_by", turned_by, get_args(TurnedBy))
     for side in SHOULDERS:
         if side not in layout.joints:
             _check.fail(owner, "layout", f"have a joint named '{side}'", f"none in '{layout.name}'")
@@ -193,7 +200,10 @@ def align_shoulders(x: Tensor, layout: SkeletonLayout, *, softening: float = 0.0
     width = torch.hypot(across, along)
     softened = (width + softening).clamp(min=torch.finfo(x.dtype).tiny)
     cosine = torch.where(width > 0, across / softened, 1)[:, :, None]  # the same for all joints
+    sign = along.sign()
+    if turned_by == "sequence":
+        sign = torch.where(along.sum(dim=1, keepdim=True) >= 0, 1, -1) * (width > 0)
     # sqrt(1 - cosine**2), multiplied out: the digits of small angles would be lost in the difference.
-    sine = (along.sign() * (along**2 + softening * (2 * width + softening)).sqrt() / softened)[:, :, None]
+    sine = (sign * (along**2 + softening * (2 * width + softening)).sqrt() / softened)[:, :, None]
     turned = (x[:, 0] * cosine + x[:, 2] * sine, x[:, 1], x[:, 2] * cosine - x[:, 0] * sine)
     return torch.stack(turned, dim=1)

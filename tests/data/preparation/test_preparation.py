@@ -191,12 +191,16 @@ def test_options(ntu_folder: Path, tmp_path: Path) -> None:
         "centred": centre(x, NTU_RGBD_25, joint="spine base"),
         "short": resample(centre(x, NTU_RGBD_25), 7),
         "parallel": align_shoulders(centre(x, NTU_RGBD_25), NTU_RGBD_25),
+        "official": align_shoulders(
+            resample(centre(x, NTU_RGBD_25), 7), NTU_RGBD_25, softening=1e-4, turned_by="sequence"
+        ),
     }
     options: dict[str, dict[str, Any]] = {
         "plain": {"centre": None},
         "centred": {"centre": "spine base", "dtype": "float16"},
         "short": {"frames": 7},
         "parallel": {"shoulders": "parallel"},
+        "official": {"frames": 7, "shoulders": "official"},
     }
     raw_one = tmp_path / "raw"
     raw_one.mkdir()

@@ -125,9 +125,10 @@ class ClipMaker:
         x = torch.from_numpy(np.ascontiguousarray(positions))[None]
         if self.frames is not None:
             x = resample(x, self.frames)
-        if self.shoulders != "as-recorded":
-            softening = OFFICIAL_SOFTENING if self.shoulders == "official" else 0.0
-            x = align_shoulders(x, self.layout, softening=softening)
+        if self.shoulders == "parallel":
+            x = align_shoulders(x, self.layout)
+        elif self.shoulders == "official":
+            x = align_shoulders(x, self.layout, softening=OFFICIAL_SOFTENING, turned_by="sequence")
         made: npt.NDArray[np.float32] = x[0].numpy()
         return made
 
