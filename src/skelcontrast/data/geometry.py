@@ -171,8 +171,8 @@ def align_shoulders(
             names, `softening` is negative or `turned_by` unknown.
 
     References:
-        The preparation of NTU RGB+D in the released AimCLR code, ``feeder/preprocess_ntu.py``: a softening of 1e-4, by
-        the sequence, behind `centre` and `resample`.
+        The preparation of NTU RGB+D and PKU-MMD in the released AimCLR code, ``feeder/preprocess_ntu.py``: a softening
+        of 1e-4, by the sequence, behind `centre` and `resample`.
 
     Example:
         The right shoulder is straight behind the left one; a quarter turn brings it to +x.

@@ -64,7 +64,7 @@ def prepare(
             spine's shoulder joint for NTU RGB+D and PKU-MMD, as in the released code; "hip centre" for UTD-MHAD;
             "shoulder centre" for NW-UCLA; the layout's centre for pickles, but none for `COCO_17` or with scores.
         shoulders: ``"parallel"`` turns every body so that its shoulders lie along x (`align_shoulders`), ``"official"``
-            does so as the released code does with NTU RGB+D, which resamples before: give 50 `frames` as well.
+            does so as the released code does, which resamples before: give 50 `frames` as well.
         empty_frames: Whether frames in which none of the chosen bodies is there are dropped or kept as zeros.
         frames: Number of frames that every sample is resampled to here, at least 1. Unless given, all frames are kept,
             and `open_prepared` resamples to any number.
