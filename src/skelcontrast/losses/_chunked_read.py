@@ -43,7 +43,7 @@ def chunked_read(
         attended = positive.repeat(G, 1)
         reference = (queries * attended.T).sum(dim=0)
         total = torch.ones_like(reference)
-        is_zero = may_ask and bool((reference.abs() <= _HEADROOM / 2).all())
+        is_zero = may_ask and bool((reference.abs() <= _HEADROOM).all())
         if is_zero:
             total = reference.exp2()
             attended, reference = attended.mul_(total[:, None]), torch.zeros_like(reference)
