@@ -1,7 +1,6 @@
 r"""Pre-train AimCLR or SkeletonCLR, watch it with kNN, finish with a linear probe. Copy this file and change it.
 
-The defaults are the paper's settings (Section 4.2) for NTU RGB+D 60, and where it names none those of the released code
-(frames, shear, width, dropout). Try it without any download:
+Defaults are the paper's (Section 4.2, NTU RGB+D 60), else the released code's. Try it without any download:
 
     python examples/aimclr_ntu.py --frames 24 --width 4 --dropout 0 --epochs 20 --batch-size 32 --lr 0.02 \
         --momentum 0.99 --warmup 2
