@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -49,13 +50,28 @@ def run_of(args: argparse.Namespace, row: str, stream: str, seed: int) -> Run:
     arguments = (
         *("--epochs", str(budget.epochs), *budget.arguments, *(argument.format(**fills) for argument in own)),
         *(() if args.dataset != "official-npy" else ("--frames", "50")),  # the folder says how many; as unless given
-        *("--keep", *map(str, budget.keep), *args.more, "--seed", str(seed), "--out", str(folder)),
+        *("--keep", *map(str, budget.keep), *used(args.more, own), "--seed", str(seed), "--out", str(folder)),
         *(() if crossing else ("--stream", stream)),
         *(() if args.data is None else ("--data", str(args.data))),
         *(() if args.dataset is None else ("--dataset", args.dataset)),
         *(() if args.protocol is None or args.dataset == "official-npy" else ("--protocol", args.protocol)),
     )
     return Run(script, folder, arguments)
+
+
+def used(more: Sequence[str], own: Sequence[str]) -> list[str]:
+    """The arguments for every pre-training without those that do nothing in a row, by the arguments of its own."""
+    idle: set[str] = set()
+    for (name, value), options in aimclr_ntu.IDLE.items():
+        if f"--{name}".replace("_", "-") in own and (value is True or value in own):
+            idle.update(options)
+    kept, leaves_out = list[str](), False
+    for argument in more:
+        if argument.startswith("--"):
+            leaves_out = argument.removeprefix("--").partition("=")[0].replace("-", "_") in idle
+        if not leaves_out:
+            kept.append(argument)
+    return kept
 
 
 def planned(args: argparse.Namespace) -> dict[Path, Run]:

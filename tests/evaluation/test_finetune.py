@@ -299,6 +299,7 @@ def test_rate_as_a_function_of_the_epoch() -> None:
     [
         ({"epochs": 0}, ValueError, "`epochs` must be at least 1, got 0."),
         ({"lr": 0.0}, ValueError, "`lr` must lie in (0, inf), got 0."),
+        ({"milestones": (-1,)}, ValueError, "`milestones[0]` must be at least 0, got -1."),
         ({"gamma": 0.0}, ValueError, "`gamma` must lie in (0, 1], got 0."),
         ({"batch_size": 0}, ValueError, "`batch_size` must be at least 1, got 0."),
         ({"momentum": 1.0}, ValueError, "`momentum` must lie in [0, 1), got 1."),

@@ -295,6 +295,8 @@ EYE = Features(torch.eye(3), torch.arange(3))
         (EYE, EYE, {"epochs": 0}, ValueError, "`epochs` must be at least 1, got 0."),
         (EYE, EYE, {"batch_size": 0}, ValueError, "`batch_size` must be at least 1, got 0."),
         (EYE, EYE, {"lr": 0.0}, ValueError, "`lr` must lie in (0, inf), got 0."),
+        (EYE, EYE, {"milestones": (8, -5)}, ValueError, "`milestones[1]` must be at least 0, got -5."),
+        (EYE, EYE, {"milestones": (2.5,)}, TypeError, "`milestones[0]` must be an integer, got 2.5."),
         (EYE, EYE, {"gamma": 2}, ValueError, "`gamma` must lie in (0, 1], got 2."),
         (EYE, EYE, {"momentum": 1.0}, ValueError, "`momentum` must lie in [0, 1), got 1."),
         (EYE, EYE, {"every": 0}, ValueError, "`every` must be at least 1, got 0."),

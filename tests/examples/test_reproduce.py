@@ -184,6 +184,22 @@ def test_the_page_says_for_which_data_the_paper_has_numbers(script: ModuleType) 
     assert {(data, protocol): set(tables.split()) for data, protocol, tables in rows} == found
 
 
+def test_options_for_every_run_are_left_out_where_they_do_nothing(example: LoadExample, tmp_path: Path) -> None:
+    script = example("reproduce")
+    paper_runs = sys.modules["paper_runs"]
+    more = ["--keep-margin", "0.8", "--mine-from=3", "--temperature", "0.1"]
+    runs = paper_runs.planned(script.parse(["--table", "1", "3", "--out", str(tmp_path), "--", *more]))
+    parsed = {folder.name: paper_runs.SCRIPTS[run.script].parse(run.arguments) for folder, run in runs.items()}
+    assert {args.temperature for args in parsed.values()} == {0.1}
+    found = {
+        name.removesuffix("-0").removesuffix("-joint"): (args.keep_margin, args.mine_from)
+        for name, args in parsed.items()
+    }
+    assert found["aimclr"] == found["aimclr-no-mining"] == found["aimclr-cross"] == (0.8, 3)
+    assert found["aimclr-no-drop"] == (0.7, 3)
+    assert found["skeletonclr"] == found["extreme-views"] == (0.7, 150)
+
+
 def test_every_planned_run_is_accepted(example: LoadExample, tmp_path: Path) -> None:
     script = example("reproduce")
     for budget in script.BUDGETS:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skelcontrast import _check
+
 
 class Heads(NamedTuple):
     """Weights (H, num_classes, D) and biases (H, num_classes) of H linear classifiers."""
@@ -33,8 +35,10 @@ class Found(NamedTuple):
     bias: Tensor
 
 
-def step_factors(epochs: int, milestones: Sequence[int], gamma: float) -> tuple[float, ...]:
+def step_factors(owner: str, epochs: int, milestones: Sequence[int], gamma: float) -> tuple[float, ...]:
     """Return the factor on the learning rate in each epoch: `gamma` once for every milestone that has been reached."""
+    for index, milestone in enumerate(milestones):
+        _check.integer(owner, f"milestones[{index}]", milestone, 0)
     return tuple(gamma ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs))
 
 

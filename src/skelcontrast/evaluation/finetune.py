@@ -83,7 +83,7 @@ def train_classifier(
         epochs: Passes over the training set.
         lr: Learning rate, above zero, or a function that gives it for an epoch, counted from 0. The paper names none;
             its authors name 0.01 and 0.001 for finetuning with frozen batch norm.
-        milestones: Numbers of epochs after which the learning rate is multiplied by `gamma`.
+        milestones: Numbers of epochs, at least 0, after which the learning rate is multiplied by `gamma`.
         gamma: Factor on the learning rate, in (0, 1].
         batch_size: Sequences in a batch. What does not fill the last one is left out of the epoch, but a training set
             smaller than a batch is one batch.
@@ -248,7 +248,7 @@ def _rates(lr: float | Callable[[int], float], epochs: int, milestones: Sequence
     gamma = _check.interval(OWNER, "gamma", gamma, 0, 1, open_low=True)
     if not callable(lr):
         _check.interval(OWNER, "lr", lr, 0, open_low=True)
-    factors = step_factors(epochs, milestones, gamma)
+    factors = step_factors(OWNER, epochs, milestones, gamma)
     return [float(lr(epoch) if callable(lr) else lr) * factor for epoch, factor in enumerate(factors)]
 
 

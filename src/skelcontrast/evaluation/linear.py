@@ -60,7 +60,7 @@ def linear_probe(
         epochs: Passes over the training features, each in a new order.
         batch_size: Features per step; the last batch of an epoch may be smaller.
         lr: Learning rate, above zero; or several, for `"validation"` or `"test-best"` to choose from.
-        milestones: Numbers of epochs after which the learning rate is multiplied by `gamma`.
+        milestones: Numbers of epochs, at least 0, after which the learning rate is multiplied by `gamma`.
         gamma: Factor on the learning rate, in (0, 1].
         momentum: Momentum, in [0, 1).
         select: Which of the trained classifiers is reported.
@@ -115,7 +115,7 @@ def linear_probe(
         _check.fail(owner, "lr", 'be one number with select="last"', f"{len(rates)} of them", hint=hint)
 
     data = scaled(train, test, standardize=standardize)
-    factors = step_factors(epochs, milestones, gamma)
+    factors = step_factors(owner, epochs, milestones, gamma)
     schedule = Schedule(factors, batch_size, momentum, seed)
     with autocast_off(data.x.device):
         rate, epoch, choices = rates[0], epochs, {}

@@ -88,7 +88,7 @@ class Task:
                     flush(out.parent)
         shutil.rmtree(unfinished)
         if broken:
-            raise BrokenFilesError(broken, len(self.source.samples))
+            raise BrokenFilesError(broken, len(self.source.samples) + len(self.source.left_out))
         if report is None:
             kinds = Counter(one.kind for one in skipped)
             got = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
@@ -106,7 +106,7 @@ class Task:
             shutil.rmtree(unfinished)
         broken = tuple(one for one in report.skipped if one.kind == "broken")
         if broken and not self.skip_bad:
-            raise BrokenFilesError(broken, len(self.source.samples))
+            raise BrokenFilesError(broken, len(self.source.samples) + len(self.source.left_out))
         return report
 
     def _all_settings(self) -> dict[str, Any]:
