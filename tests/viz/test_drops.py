@@ -61,7 +61,7 @@ def test_masks_of_an_encoder(drop: EADM, tmp_path: Path) -> None:
             torch.ones(1),
             {},
             TypeError,
-            "`masks` must be DropMasks, got Tensor. Pass what `EADM.masks` returns.",
+            "`masks` must be a pair of masks, got Tensor. Pass what `EADM.masks` returns.",
         ),
         (
             DropMasks(torch.ones(4, 1, 1, 3, dtype=torch.bool), torch.ones(4, 1, 2, 1, dtype=torch.bool)),

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from skelcontrast import _check
-from skelcontrast.nn import DropMasks
 from skelcontrast.skeleton import SkeletonLayout
 from skelcontrast.viz import _style
 from skelcontrast.viz._projection import Box, Up, check_sequence, project, spread
-from skelcontrast.viz.skeletons import draw_skeleton
+from skelcontrast.viz.skeletons import draw_skeleton, new_strip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def plot_drops(
     x: Tensor,
-    masks: DropMasks,
+    masks: tuple[Tensor, Tensor],
     layout: SkeletonLayout,
     *,
     frames: int = 8,
@@ -32,8 +31,8 @@ def plot_drops(
 
     Args:
         x: The sequence (C, T, V, M) that the features were made of, with two or three coordinates.
-        masks: What `EADM.masks` keeps of its feature map: of M bodies, T' frames and V joints, so that each of the T'
-            stands for about T / T' of the sequence.
+        masks: What `EADM.masks` keeps of its feature map, a `DropMasks`: of M bodies, T' frames and V joints, so that
+            each of the T' stands for about T / T' of the sequence.
         layout: The skeleton; V must be its number of joints.
         frames: Number of frames to draw, at least 1; all of them if the sequence has fewer.
         title: Text above the strip.
@@ -45,7 +44,7 @@ def plot_drops(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        TypeError: If `x` is not a floating point tensor, `masks` not `DropMasks` or `layout` not a `SkeletonLayout`.
+        TypeError: If `x` is not a floating point tensor, `masks` not two tensors or `layout` not a `SkeletonLayout`.
         ValueError: If shapes do not fit the layout or each other, or an option is out of range.
 
     References:
@@ -67,8 +66,7 @@ def plot_drops(
     dropped = _dropped(owner, masks, joints=x.shape[2], bodies=x.shape[3])
     chosen = spread(x.shape[1], frames)
     box = Box.around(owner, [x], view_degrees, up)
-    height = 2.4
-    figure = _style.new_figure(owner, max(height * box.width / box.height * len(chosen), 2.0), height + 0.5)
+    figure = new_strip(owner, box, len(chosen), text=0.5)
     from matplotlib.colors import to_rgba
 
     axes = figure.add_subplot()
@@ -94,9 +92,10 @@ def plot_drops(
 
 def _dropped(owner: str, masks: object, *, joints: int, bodies: int) -> Tensor:
     """Return the share of the channels that each joint loses in each frame (M, T', V), on the host."""
-    if not isinstance(masks, DropMasks):
+    if not isinstance(masks, tuple) or len(masks) != 2:
         hint = "Pass what `EADM.masks` returns."
-        _check.fail(owner, "masks", "be DropMasks", type(masks).__name__, hint=hint, kind=TypeError)
+        _check.fail(owner, "masks", "be a pair of masks", type(masks).__name__, hint=hint, kind=TypeError)
+    spatial, temporal = (_check.tensor(owner, "masks", mask, floating=False) for mask in masks)
     hint = "Pass masks of this sequence alone, a row for each of its bodies."
-    kept = (masks.spatial & masks.temporal).float().mean(dim=1)
+    kept = ((spatial != 0) & (temporal != 0)).float().mean(dim=1)
     return 1 - _check.shape(owner, "masks", kept, "M T V", M=bodies, V=joints, why="to match `x`", hint=hint).cpu()

@@ -122,9 +122,7 @@ def plot_skeleton(
     frames = _check.integer(owner, "frames", frames, 1)
     chosen = spread(x.shape[1], frames)
     box = Box.around(owner, [x], view_degrees, up)
-    height = 2.4
-    width = height * box.width / box.height * len(chosen)
-    figure = _style.new_figure(owner, max(width, 2.0), height + (0.45 if title else 0.2))
+    figure = new_strip(owner, box, len(chosen), text=0.45 if title else 0.2)
     axes = figure.add_subplot()
     draw_strip(axes, x, layout, chosen, box, view_degrees=view_degrees, up=up)
     for place, frame in enumerate(chosen):
@@ -134,6 +132,12 @@ def plot_skeleton(
     if title:
         _style.title(axes, title)
     return figure
+
+
+def new_strip(owner: str, box: Box, frames: int, *, text: float) -> "Figure":
+    """Return a figure with room for so many frames side by side, and for so many inches of text."""
+    height = 2.4
+    return _style.new_figure(owner, max(height * box.width / box.height * frames, 2.0), height + text)
 
 
 def draw_strip(
