@@ -31,13 +31,12 @@ from skelcontrast.skeleton import NTU_RGBD_25, Stream, to_stream
 PROTOCOLS = ("knn", "linear", "exact", "retrieval", "person", "finetune", "semi")
 UNSCORED = ("knn", "retrieval", "person")
 """Protocols that give no scores of the test samples."""
-SCORED = tuple(protocol for protocol in PROTOCOLS if protocol not in UNSCORED)
 USED_BY: dict[str, tuple[str, ...]] = {  # options that only these protocols read
     "k": ("knn", "retrieval"),
     "raw": ("linear",),
     "share": ("semi",),
     **dict.fromkeys(("epochs", "lr", "frozen"), ("finetune", "semi")),
-    **dict.fromkeys(("classes", "confusion"), SCORED),
+    **dict.fromkeys(("classes", "confusion"), tuple(one for one in PROTOCOLS if one not in UNSCORED)),
 }
 ROWS = 1024  # clips compared with all others at a time
 

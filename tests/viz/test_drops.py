@@ -69,6 +69,24 @@ def test_masks_of_an_encoder(drop: EADM, tmp_path: Path) -> None:
             ValueError,
             "`masks` must have shape (2, T, 3) to match `x`, got (4, 2, 3). Pass masks of this sequence alone, a row",
         ),
+        (
+            DropMasks(torch.ones(2, 3), torch.ones(2, 1, 2, 1)),
+            {},
+            ValueError,
+            "`masks[0]` must have shape (M, 1, 1, V), got (2, 3).",
+        ),
+        (
+            DropMasks(torch.ones(2, 1, 1, 3), torch.ones(4, 1, 2, 1)),
+            {},
+            ValueError,
+            "`masks[1]` must have shape (2, C, T, 1) to match `masks[0]`, got (4, 1, 2, 1).",
+        ),
+        (
+            DropMasks(torch.ones(2, 1, 1, 3), torch.ones(2, 8, 2, 4)),
+            {},
+            ValueError,
+            "`masks[1]` must have shape (2, C, T, 3) to match `masks[0]`, got (2, 8, 2, 4).",
+        ),
         (None, {"frames": 0}, ValueError, "`frames` must be at least 1, got 0."),
     ],
 )

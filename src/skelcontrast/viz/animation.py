@@ -46,7 +46,7 @@ def animate_skeletons(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        TypeError: If a sequence is not a floating point tensor or `layout` not a `SkeletonLayout`.
+        TypeError: If `sequences` is no mapping, a sequence not a floating point tensor or `layout` no `SkeletonLayout`.
         ValueError: If the shape of a sequence does not fit the layout, there is none, or an option is out of range.
 
     Example:

@@ -96,6 +96,9 @@ def _dropped(owner: str, masks: object, *, joints: int, bodies: int) -> Tensor:
         hint = "Pass what `EADM.masks` returns."
         _check.fail(owner, "masks", "be a pair of masks", type(masks).__name__, hint=hint, kind=TypeError)
     spatial, temporal = (_check.tensor(owner, "masks", mask, floating=False) for mask in masks)
+    _check.shape(owner, "masks[0]", spatial, "M C T V", C=1, T=1)
+    width = 1 if temporal.shape[3:] == (1,) else spatial.shape[3]  # of whole frames, or of single elements
+    _check.shape(owner, "masks[1]", temporal, "M C T V", M=len(spatial), V=width, why="to match `masks[0]`")
     hint = "Pass masks of this sequence alone, a row for each of its bodies."
     kept = ((spatial != 0) & (temporal != 0)).float().mean(dim=1)
     return 1 - _check.shape(owner, "masks", kept, "M T V", M=bodies, V=joints, why="to match `x`", hint=hint).cpu()
