@@ -92,9 +92,9 @@ def parse(argv: Sequence[str] | None) -> Namespace:
             if vars(args)[option] != parser.get_default(option):
                 beside = name if value is True else f"{name} {value}"
                 parser.error(f"--{option} does nothing with --{beside}".replace("_", "-"))
-    for option, value, least in (("eval-every", args.eval_every, 1), ("warmup", args.warmup, 0)):
-        if value < least:
-            parser.error(f"--{option} must be at least {least}, got {value}")
+    for option, least in {"epochs": 1, "eval_every": 1, "warmup": 0}.items():
+        if vars(args)[option] < least:
+            parser.error(f"--{option.replace('_', '-')} must be at least {least}, got {vars(args)[option]}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device} needs a CUDA device, and torch finds none here")
     if args.fast and not args.device.startswith("cuda"):

@@ -16,7 +16,7 @@ import torch
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from aimclr_ntu import progress
+from aimclr_ntu import errors_in_one_line, progress
 from skelcontrast import augment, methods, nn, viz
 from skelcontrast.data import SkeletonDataset, SkeletonLoader, SyntheticActions
 from skelcontrast.evaluation import Features, extract_features, knn_accuracy, linear_probe, mean_terms
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    with errors_in_one_line():
+        args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     start = time.perf_counter()
 
@@ -90,7 +92,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             log[-1]["knn"] = knn_accuracy(extract_features(encoder, train), extract_features(encoder, test))
     after, knn, linear = measure(encoder, train, test)
 
-    args.out.mkdir(parents=True, exist_ok=True)
     wave, kick = (
         next(sample.x for sample in test if data.class_names[sample.label] == action) for action in ("wave", "kick")
     )

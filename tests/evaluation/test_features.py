@@ -114,6 +114,14 @@ def test_other_dtypes_end_as_float32(x: Tensor) -> None:
     assert extract_features(Double(), x, labels=torch.arange(5)).features.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.bfloat16, 2e-2)])
+def test_an_encoder_of_another_type_is_given_that_type(x: Tensor, dtype: torch.dtype, tolerance: float) -> None:
+    linear = nn.Linear(72, 4)
+    expected = x.flatten(1) @ linear.weight.detach().T + linear.bias.detach()
+    found = extract_features(nn.Sequential(nn.Flatten(), linear).to(dtype), x, labels=torch.arange(5)).features
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("stream", ["joint", "bone", "motion"])
 def test_streams_with_the_layout_given_or_known(x: Tensor, stream: Any) -> None:
     encoder = nn.Flatten()

@@ -204,6 +204,15 @@ def test_a_feature_size_of_numpy_is_one_with_an_integer() -> None:
     assert torch.equal(*logits)
 
 
+def test_an_encoder_in_float64_is_trained_in_it() -> None:
+    results = [
+        train_classifier(small_encoder(0.0).to(dtype), TRAIN, TEST, epochs=2, lr=0.1)
+        for dtype in (torch.float32, torch.float64)
+    ]
+    assert {one.dtype for one in results[1].classifier.parameters()} == {torch.float64}
+    torch.testing.assert_close(results[1].logits, results[0].logits, rtol=0, atol=1e-3)
+
+
 def test_resumed_run_ends_with_the_same_bits(tmp_path: Any) -> None:
     encoder, path = small_encoder(), tmp_path / "last.pt"
     arguments: Any = {"lr": 0.1, "milestones": (2,), "batch_size": 12, "augmentation": augment.normal()}

@@ -205,6 +205,7 @@ def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: p
         (["--dataset", "utd-mhad"], "--dataset utd-mhad needs --data FOLDER"),
         (["--dataset", "synthetic", "--data", "x"], "--dataset synthetic reads no --data"),
         (["--dataset", "official-npy", "--data", "x", "--protocol", "xview"], "has no --protocol to choose"),
+        (["--epochs", "0", "--schedule", "cosine"], "--epochs must be at least 1, got 0"),
         (["--eval-every", "0"], "--eval-every must be at least 1, got 0"),
         (["--warmup", "-3"], "--warmup must be at least 0, got -3"),  # its rates would be negative
         (["--no-drop", "--keep-margin", "0.8"], "--keep-margin does nothing with --no-drop"),

@@ -60,7 +60,8 @@ def extract_features(
     """Run a frozen encoder over a data set.
 
     The encoder works in evaluation mode, without gradients; afterwards each of its submodules is back in the mode it
-    was in. No augmentation is applied and the order of the sequences is kept.
+    was in. No augmentation is applied and the order of the sequences is kept; they come in the type of the encoder's
+    parameters.
 
     With a `cache` folder, features are stored under a key made of the encoder (its state, its buffers and the structure
     that it prints), of every number of the sequences and of the stream. A file found there is used only if its checksum
@@ -104,7 +105,7 @@ def extract_features(
     read, classes, layout = _unpack(owner, data, labels, layout)
     check_stream(owner, stream, layout, source="data")
     _check_encoder(owner, encoder)
-    where = _device(owner, encoder, device)
+    where, dtype = _device(owner, encoder, device), encoder_dtype(encoder)
 
     def run(rows: Tensor, *, shown: bool = False) -> Tensor:
         outputs = []
@@ -113,7 +114,7 @@ def extract_features(
                 x = read(part).to(where)
                 if layout is not None:
                     x = to_stream(x, stream, layout)
-                outputs.append(_output(owner, encoder(x), len(x)))
+                outputs.append(_output(owner, encoder(x.to(dtype or x.dtype)), len(x)))
                 advance(len(x))
         return torch.cat(outputs).cpu()
 
@@ -149,6 +150,11 @@ def encoder_device(encoder: nn.Module) -> torch.device | None:
     """Return the device of an encoder; None if it has neither parameters nor buffers, and so is anywhere."""
     first = next(encoder.parameters(), next(encoder.buffers(), None))
     return None if first is None else first.device
+
+
+def encoder_dtype(encoder: nn.Module) -> torch.dtype | None:
+    """Return the type of an encoder's parameters; None if it has none, and so computes in that of its input."""
+    return next((one.dtype for one in encoder.parameters() if one.is_floating_point()), None)
 
 
 def check_stream(owner: str, stream: Stream, layout: SkeletonLayout | None, *, source: str) -> None:

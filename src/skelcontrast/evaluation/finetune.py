@@ -14,7 +14,13 @@ from skelcontrast import _check, _progress
 from skelcontrast._state_check import module_misfits, optimizer_misfits
 from skelcontrast.data import SkeletonDataset, SkeletonLoader
 from skelcontrast.evaluation._heads import step_factors
-from skelcontrast.evaluation.features import check_classes_present, check_stream, encoder_device, extract_features
+from skelcontrast.evaluation.features import (
+    check_classes_present,
+    check_stream,
+    encoder_device,
+    encoder_dtype,
+    extract_features,
+)
 from skelcontrast.evaluation.metrics import topk_accuracy
 from skelcontrast.skeleton import SkeletonLayout, Stream, to_stream
 
@@ -151,7 +157,7 @@ def train_classifier(
     layout = train.layout if layout is None else layout
     check_stream(OWNER, stream, layout, source="train")
 
-    device = encoder_device(encoder) or torch.device("cpu")
+    device, dtype = encoder_device(encoder) or torch.device("cpu"), encoder_dtype(encoder)
     layer = _linear(encoder, train.num_classes, seed) if layer is None else copy.deepcopy(layer)
     classifier = nn.Sequential(copy.deepcopy(encoder), layer).to(device)
     trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
@@ -176,7 +182,8 @@ def train_classifier(
     def prepare(x: Tensor, generator: torch.Generator) -> Tensor:
         if augmentation is not None:
             x = augmentation(x, generator)
-        return x if layout is None else to_stream(x, stream, layout)
+        x = x if layout is None else to_stream(x, stream, layout)
+        return x.to(dtype or x.dtype)
 
     measured, samples = None, len(loader) * loader.batch_size
     with _progress.progress("training", epochs * samples, done=len(log) * samples, shown=progress) as advance:
@@ -260,7 +267,7 @@ def _linear(encoder: nn.Module, num_classes: int, seed: int) -> nn.Linear:
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, int(width), num_classes)  # its own draws would be global ones
     nn.init.normal_(layer.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(layer.bias)
-    return layer
+    return layer.to(encoder_dtype(encoder))
 
 
 def _restore(
