@@ -99,7 +99,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         parser.error(f"--device {args.device} needs a CUDA device, and torch finds none here")
     if args.fast and not args.device.startswith("cuda"):
         parser.error(f"--fast needs a CUDA device, got --device {args.device}")
-    if not args.resume and (args.out / "last.pt").exists():
+    if not args.resume and (args.out / "settings.json").exists():
         parser.error(f"{args.out} holds a run: pass --resume to go on with it, or another --out")
     return args
 

@@ -148,7 +148,7 @@ def train(args: argparse.Namespace) -> None:
             if not begun:
                 run.folder.mkdir(parents=True, exist_ok=True)
                 write(run.folder / "origin.json", json.dumps(where) + "\n")
-            SCRIPTS[run.script].main([*run.arguments, *(["--resume"] if begun else [])])
+            SCRIPTS[run.script].main([*run.arguments, "--resume"])  # which begins where there is nothing yet
 
 
 def trained_at(args: argparse.Namespace) -> dict[str, str]:

@@ -119,7 +119,7 @@ def unless_done(main: Callable[[list[str]], object], arguments: list[str]) -> No
     folder = folder_of(arguments)
     if not (folder / "result.json").exists():
         print(folder.name)
-        main([*arguments, *(["--resume"] if (folder / "last.pt").exists() else [])])
+        main([*arguments, "--resume"])  # which begins where there is nothing yet
 
 
 def run(args: argparse.Namespace) -> None:

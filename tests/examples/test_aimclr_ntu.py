@@ -193,7 +193,7 @@ def test_bad_arguments_are_named(example: LoadExample, tmp_path: Path, capsys: p
     with pytest.raises(SystemExit):
         loop.main(["--fast", "--device", "cpu", "--out", str(tmp_path)])
     assert "--fast needs a CUDA device, got --device cpu" in capsys.readouterr().err
-    (tmp_path / "last.pt").touch()
+    (tmp_path / "settings.json").touch()  # also of one that is in its first epoch
     with pytest.raises(SystemExit):
         loop.main([*QUICK, "--out", str(tmp_path)])
     assert "holds a run: pass --resume to go on with it, or another --out" in capsys.readouterr().err
