@@ -204,6 +204,18 @@ def test_bfloat16_under_autocast(bodies: Literal["present", "all"]) -> None:
     torch.testing.assert_close(features.float(), expected, rtol=0.05, atol=0.05)
 
 
+def test_another_dtype_than_the_weights_needs_autocast_and_float64_has_none() -> None:
+    encoder, x = perturbed(small()), torch.randn(2, 3, 7, 25, 2)
+    must = "STGCN: `x` must be torch.float32 as its weights, got torch."
+    for dtype in (torch.bfloat16, torch.float64):
+        with pytest.raises(TypeError, match=re.escape(f"{must}{str(dtype)[6:]}.")):
+            encoder(x.to(dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(encoder(x.bfloat16()).float(), encoder(x).float(), rtol=0.05, atol=0.05)
+        with pytest.raises(TypeError, match=re.escape(f"{must}float64.")):
+            encoder(x.double())
+
+
 def test_gradient_of_the_features_in_the_input() -> None:
     encoder = perturbed(STGCN(COCO_17, in_channels=2, channels=(2, 3), strides=(1, 2))).double()
     x = torch.randn(2, 2, 3, 17, 2, dtype=torch.float64)
@@ -262,6 +274,21 @@ HINT = "This encoder was built for layout"
         ),
         (torch.zeros(2, 3, 7, 25), ValueError, f"`x` must have shape (N, 3, T, 25, M), got (2, 3, 7, 25). {HINT}"),
         (torch.zeros(2, 3, 7, 25, 2).int(), TypeError, "`x` must be floating point, got torch.int32."),
+        (
+            torch.zeros(2, 3, 7, 25, 2).double(),
+            TypeError,
+            "`x` must be torch.float32 as its weights, got torch.float64. Call `x.to(torch.float32)` first.",
+        ),
+        (
+            torch.zeros(2, 3, 0, 25, 2),
+            ValueError,
+            "`x` must have at least one frame and one body, got (2, 3, 0, 25, 2).",
+        ),
+        (
+            torch.zeros(2, 3, 7, 25, 0),
+            ValueError,
+            "`x` must have at least one frame and one body, got (2, 3, 7, 25, 0).",
+        ),
         ([0.0], TypeError, "`x` must be a torch.Tensor, got list."),
     ],
 )

@@ -24,13 +24,16 @@ def is_full_precision(x: Tensor) -> bool:
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype that autocast computes with for `x`, or its own; it leaves float64 alone."""
+    """Return the dtype that autocast computes with for `x`, or its own."""
+    return torch.get_autocast_dtype(x.device.type) if is_autocast(x) else x.dtype
+
+
+def is_autocast(x: Tensor) -> bool:
+    """Tell whether autocast chooses what `x` is computed with; it leaves float64 alone."""
     device = x.device.type
     # Of other kinds not every version of torch can be asked, and autocast is not there for all.
     known = device in ("cpu", "cuda") or torch.amp.is_autocast_available(device)
-    if x.dtype == torch.float64 or not known or not torch.is_autocast_enabled(device):
-        return x.dtype
-    return torch.get_autocast_dtype(device)
+    return x.dtype != torch.float64 and known and torch.is_autocast_enabled(device)
 
 
 def is_emulated(weight: Tensor) -> bool:

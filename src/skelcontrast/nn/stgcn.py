@@ -31,7 +31,7 @@ from skelcontrast.nn._batch_norm import (
 )
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._memory_format import each, memory_format_of
-from skelcontrast.nn._precision import is_emulated
+from skelcontrast.nn._precision import is_autocast, is_emulated
 from skelcontrast.nn.graph_conv import GraphConv
 from skelcontrast.nn.temporal_conv import TemporalConv
 from skelcontrast.skeleton import SkeletonLayout, Strategy, adjacency
@@ -219,13 +219,19 @@ class STGCN(nn.Module):
         """Return the last feature map (N * M, D, T', V) of skeletons (N, C, T, V, M), bodies beside each other.
 
         Raises:
-            TypeError: If `x` is not a floating-point tensor.
-            ValueError: If `x` has another rank, or C or V are not the encoder's.
+            TypeError: If `x` is not a floating-point tensor, or of another dtype than the weights without autocast.
+            ValueError: If `x` has another rank, C or V are not the encoder's, or there is no frame or no body.
         """
         hint = f"This encoder was built for layout {self.layout.name!r}."
         _check.skeletons("STGCN", "x", x, C=self.in_channels, V=self.layout.num_joints, hint=hint)
+        if x.shape[2] == 0 or x.shape[4] == 0:
+            _check.fail("STGCN", "x", "have at least one frame and one body", _check.show(x.shape))
+        weight = next(self.blocks.parameters())
+        if x.dtype != weight.dtype and not is_autocast(x):
+            hint = f"Call `x.to({weight.dtype})` first."
+            _check.fail("STGCN", "x", f"be {weight.dtype} as its weights", x.dtype, hint=hint, kind=TypeError)
         features = self._standardized(x)
-        if is_emulated(next(self.blocks.parameters())):
+        if is_emulated(weight):
             with autocast_off(x.device):
                 wide: Tensor = self.blocks(features.float())
             return wide.to(torch.get_autocast_dtype("cpu"))
