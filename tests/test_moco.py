@@ -223,6 +223,19 @@ def test_independent_refuses_what_it_cannot_draw() -> None:
     MomentumEncoder(Scale())
 
 
+@pytest.mark.parametrize(
+    ("owner", "modules", "message"),
+    [
+        (MomentumEncoder, [Scale], "`module` must be a built torch.nn.Module, got the class Scale."),
+        (MoCo, [Scale, nn.Identity()], "`encoder` must be a built torch.nn.Module, got the class Scale."),
+        (MoCo, [nn.Identity(), None], "`head` must be a built torch.nn.Module, got NoneType."),
+    ],
+)
+def test_what_is_no_module_is_refused(owner: type[nn.Module], modules: list[Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"{owner.__name__}: {message}")):
+        owner(*modules)
+
+
 @pytest.mark.parametrize("owner", [MomentumEncoder, MoCo])
 @pytest.mark.parametrize(
     ("options", "kind", "message"),

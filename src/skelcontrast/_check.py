@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _Value = TypeVar("_Value", bound=Hashable)
 
@@ -37,6 +37,16 @@ def tensor(owner: str, name: str, value: object, *, floating: bool = True) -> "T
         fail(owner, name, "be a torch.Tensor", type(value).__name__, kind=TypeError)
     if floating and not value.is_floating_point():
         fail(owner, name, "be floating point", value.dtype, hint=f"Call `{name}.float()` first.", kind=TypeError)
+    return value
+
+
+def module(owner: str, name: str, value: object) -> "nn.Module":
+    """Return `value` if it is a module, and not a class of them."""
+    from torch import nn
+
+    if not isinstance(value, nn.Module):
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        fail(owner, name, "be a built torch.nn.Module", got, kind=TypeError)
     return value
 
 

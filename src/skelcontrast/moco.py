@@ -27,7 +27,8 @@ class MomentumEncoder(nn.Module):
             layer of the copy anew by its ``reset_parameters``: the released code draws both sides, from N(0, 0.02^2).
 
     Raises:
-        TypeError: If a layer with parameters has no ``reset_parameters`` and `init` is ``"independent"``.
+        TypeError: If `module` is no module, or a layer with parameters has no ``reset_parameters`` and `init` is
+            ``"independent"``.
         ValueError: If `momentum` is out of range or `init` is unknown.
 
     References:
@@ -50,6 +51,7 @@ class MomentumEncoder(nn.Module):
 
     def __init__(self, module: nn.Module, *, momentum: float = 0.999, init: KeyInit = "copy") -> None:
         super().__init__()
+        _check.module("MomentumEncoder", "module", module)
         self.momentum = _check.interval("MomentumEncoder", "momentum", momentum, 0, 1)
         _check.choice("MomentumEncoder", "init", init, ("copy", "independent"))
         self.module = copy.deepcopy(module)
@@ -121,6 +123,7 @@ class MoCo(nn.Module):
         key_init: How the key side starts, see `MomentumEncoder`.
 
     Raises:
+        TypeError: If `encoder` or `head` is no module, or is one that `MomentumEncoder` cannot draw anew.
         ValueError: If `momentum` is out of range or `key_init` is unknown.
 
     References:
@@ -148,6 +151,8 @@ class MoCo(nn.Module):
         self, encoder: nn.Module, head: nn.Module, *, momentum: float = 0.999, key_init: KeyInit = "copy"
     ) -> None:
         super().__init__()
+        _check.module("MoCo", "encoder", encoder)
+        _check.module("MoCo", "head", head)
         _check.interval("MoCo", "momentum", momentum, 0, 1)
         _check.choice("MoCo", "key_init", key_init, ("copy", "independent"))
         self.query_encoder = encoder

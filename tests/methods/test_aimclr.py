@@ -358,6 +358,8 @@ def test_repr_shows_the_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
+        ({"encoder": STGCN}, TypeError, "`encoder` must be a built torch.nn.Module, got the class STGCN."),
+        ({"head": 128}, TypeError, "`head` must be a built torch.nn.Module, got int."),
         (
             {"head": nn.Identity()},
             TypeError,

@@ -40,6 +40,8 @@ class MomentumContrast(nn.Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        _check.module(name, "encoder", encoder)
+        _check.module(name, "head", head)
         dim = getattr(head, "out_features", None)
         if not isinstance(dim, Integral):  # NumPy's integers too
             _check.fail(name, "head", "have an integer `out_features`, the embedding size", dim, kind=TypeError)

@@ -78,8 +78,8 @@ class AimCLR(MomentumContrast):
             ``"official"``: the released code's EADM, NNM as a mean, key side drawn independently.
 
     Raises:
-        TypeError: If `head` has no integer ``out_features``, `drop` is no module, a drop layer meets an encoder
-            without feature map, or a setting is of the wrong kind.
+        TypeError: If `encoder`, `head` or `drop` is no module, `head` has no integer ``out_features``, a drop layer
+            meets an encoder without feature map, or a setting is of the wrong kind.
         ValueError: If a setting is out of range.
 
     References:

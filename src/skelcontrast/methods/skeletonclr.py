@@ -38,7 +38,7 @@ class SkeletonCLR(MomentumContrast):
         implementation: How the losses read the bank, see `losses.bank_read`; only speed and memory depend on it.
 
     Raises:
-        TypeError: If `head` has no integer ``out_features``.
+        TypeError: If `encoder` or `head` is no module, or `head` has no integer ``out_features``.
         ValueError: If a setting is out of range.
 
     References:
