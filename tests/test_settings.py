@@ -52,6 +52,13 @@ def test_files_that_hold_no_settings(content: str | None, kind: type[Exception],
         check_settings(path, BEGUN)
 
 
+def test_one_string_is_no_collection_of_names(tmp_path: Path) -> None:
+    write_json_lines(tmp_path / "settings.json", [BEGUN])
+    message = "check_settings: `may_change` must be a collection of names, got one string."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        check_settings(tmp_path / "settings.json", BEGUN, may_change="lr_drop")
+
+
 def test_what_is_no_plain_data_is_refused(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "settings.json", [BEGUN])
     with pytest.raises(TypeError, match=r"check_settings: `settings` must hold plain data .*, got a Tensor\."):

@@ -23,6 +23,7 @@ def check_settings(
         may_change: Names of those that may differ, such as the device.
 
     Raises:
+        TypeError: If `may_change` is one string, or a setting is no plain data.
         FileNotFoundError: If there is no such file.
         ValueError: If it is no JSON object, or a setting differs; each is named.
 
@@ -38,6 +39,8 @@ def check_settings(
         ValueError: check_settings: `settings` must be those in ..., got lr 0.2 where 0.1 is stored. Go on ...
     """
     owner, source = "check_settings", Path(path)
+    if isinstance(may_change, str):  # in which any part of it would be found
+        _check.fail(owner, "may_change", "be a collection of names", "one string", kind=TypeError)
     if not source.is_file():
         _check.fail(owner, "path", "name an existing file of settings", source, kind=FileNotFoundError)
     try:
