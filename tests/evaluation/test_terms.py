@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skelcontrast.evaluation import mean_terms
+from skelcontrast.methods import SkeletonCLRLoss
 
 
 def steps(*totals: float, **others: float) -> list[dict[str, torch.Tensor]]:
@@ -47,6 +48,11 @@ def test_the_term_that_broke_is_named() -> None:
             [*steps(1.0, nnm=1.0), *steps(1.0)],
             ValueError,
             "the terms total, nnm in every step, got total in step 2",
+        ),
+        (
+            [SkeletonCLRLoss(torch.ones(()), torch.ones(()))],
+            TypeError,
+            "`steps[0]` must be a mapping, got SkeletonCLRLoss. Of a method's loss take `_asdict()`",
         ),
         ([{"total": 1.0}], TypeError, """`steps[0]["total"]` must be a torch.Tensor, got float."""),
         ([{"total": torch.ones(2)}], ValueError, """`steps[0]["total"]` must have shape (), got (2,)."""),

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from skelcontrast import _check
 
+HINT = "Of a method's loss take `_asdict()`, without the terms that are None."
+
 
 def mean_terms(steps: Sequence[Mapping[str, Tensor]], *, epoch: int | None = None) -> dict[str, float]:
     """Return the mean of each loss term over the steps of an epoch, or stop at one that is not finite.
@@ -19,7 +21,7 @@ def mean_terms(steps: Sequence[Mapping[str, Tensor]], *, epoch: int | None = Non
         epoch: Number of the epoch, if the message is to name it.
 
     Raises:
-        TypeError: If a term is not a floating-point tensor.
+        TypeError: If a step is no mapping, or a term is not a floating-point tensor.
         ValueError: If there is no step, a term is not a scalar, or the names differ.
         FloatingPointError: If a term is NaN or infinite; the message names the first such step, counted from 1.
 
@@ -35,6 +37,8 @@ def mean_terms(steps: Sequence[Mapping[str, Tensor]], *, epoch: int | None = Non
     if not steps:
         _check.fail(owner, "steps", "hold at least one step", "none")
     for place, terms in enumerate(steps):
+        if not isinstance(terms, Mapping):
+            _check.fail(owner, f"steps[{place}]", "be a mapping", type(terms).__name__, hint=HINT, kind=TypeError)
         if terms.keys() != steps[0].keys():
             must = f"hold the terms {', '.join(steps[0])} in every step"
             _check.fail(owner, "steps", must, f"{', '.join(terms) or 'none'} in step {place + 1}")
@@ -48,6 +52,6 @@ def mean_terms(steps: Sequence[Mapping[str, Tensor]], *, epoch: int | None = Non
         name = next(name for name, curve in curves.items() if not curve[step].isfinite())
         where = f"step {step + 1} of {len(steps)}{'' if epoch is None else f' of epoch {epoch}'}"
         got = f"{name} {float(curves[name][step])} in {where}"
-        hint = "A lower learning rate or a longer warm-up usually helps."
+        hint = "A lower learning rate or a longer warm-up usually helps, where the sequences are finite."
         _check.fail(owner, "steps", "hold finite terms", got, hint=hint, kind=FloatingPointError)
     return {name: float(curve.mean()) for name, curve in curves.items()}
