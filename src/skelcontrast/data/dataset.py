@@ -45,7 +45,8 @@ class SkeletonDataset(Dataset[SkeletonSample]):
 
     Args:
         data: Sequences (N, C, T, V, M), floating point: a NumPy array, a memory-mapped file
-            (`numpy.load(path, mmap_mode="r")`) or a tensor on any device.
+            (`numpy.load(path, mmap_mode="r")`) or a tensor on any device. Their numbers should be finite, which is not
+            checked.
         labels: Class of each sequence (N,), integers from 0.
         names: Name of each sequence, N different ones.
         subjects: Who is seen in each sequence (N,), integers.
