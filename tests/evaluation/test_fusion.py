@@ -84,6 +84,7 @@ def test_of_equal_weights_the_most_even_ones_and_alone_all() -> None:
     ("streams", "weights", "kind", "message"),
     [
         ({}, STREAM_WEIGHTS, ValueError, "`streams` must hold at least one stream, got none."),
+        (JOINT, STREAM_WEIGHTS, TypeError, "`streams` must be a mapping from names, got Scores."),
         (
             {"joint": JOINT, "bone": BONE._replace(names=("a", "b", "d"))},
             STREAM_WEIGHTS,

@@ -91,6 +91,10 @@ def test_two_coordinates_and_a_body_that_stands_still() -> None:
 def test_bad_calls(x: Tensor, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         plot_augmentations(x, NTU_RGBD_25, **options)
+    with pytest.raises(
+        TypeError, match=r"plot_augmentations: `augmentations` must be a mapping from titles, got list\."
+    ):
+        plot_augmentations(x, NTU_RGBD_25, augmentations=[augment.Shear()])  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match=r"plot_augmentations: `x` must have shape \(C, T, 17, M\)"):
         plot_augmentations(x, COCO_17)
     with pytest.raises(TypeError, match=r"plot_augmentations: `layout` must be a SkeletonLayout, got 'NTU_RGBD_25'"):

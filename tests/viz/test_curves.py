@@ -105,7 +105,7 @@ def test_runs_of_a_loss_are_not_in_per_cent() -> None:
             lambda: plot_curves([]),
             "`log` must hold one of total, info_nce, nnm, d3m, cross, joint, motion, bone, loss, knn, knn_joint, ",
         ),
-        (lambda: plot_curves([{"epoch": 1, "lr": 0.1}]), "got records of epoch, lr."),
+        (lambda: plot_curves([{"epoch": 1, "lr": 0.1}]), "got records of epoch, lr. Name others in `losses`,"),
         (lambda: plot_curves([{"epoch": 1, "total": 1}, {"total": 2}]), "`log[1]` must hold `epoch`, got only total."),
         (lambda: plot_runs({}), "plot_runs: `runs` must hold at least one run, got none."),
         (lambda: plot_runs({"a": []}), '`runs["a"]` must hold logs with `knn` at the same steps, got 0 without.'),

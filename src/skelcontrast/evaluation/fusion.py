@@ -59,7 +59,8 @@ def fuse(streams: Mapping[str, Scores], *, weights: Mapping[str, float] = STREAM
         The weighted sum of the logits, in the order of the first stream.
 
     Raises:
-        TypeError: If a stream is not `Scores`, logits are not floating point tensors, or labels not integers.
+        TypeError: If `streams` is no mapping, a stream is not `Scores`, logits are not floating point tensors, or
+            labels not integers.
         ValueError: If there is no stream, one has no weight, streams differ in their samples, their classes or their
             labels, logits are not finite, or a name repeats.
 
@@ -109,7 +110,8 @@ def search_weights(validation: Mapping[str, Scores], *, steps: int = 10) -> Weig
         The weights, for `fuse`, and the accuracy they gave.
 
     Raises:
-        TypeError: If a stream is not `Scores`, logits are not floating point tensors, or labels not integers.
+        TypeError: If `validation` is no mapping, a stream is not `Scores`, logits are not floating point tensors, or
+            labels not integers.
         ValueError: As `fuse`, and if `steps` is below 1.
 
     Example:
@@ -142,6 +144,8 @@ def _weighted(logits: Mapping[str, Tensor], weights: Mapping[str, float]) -> Ten
 
 def _aligned(owner: str, argument: str, streams: Mapping[str, Scores]) -> dict[str, Tensor]:
     """Check the streams and return the logits of each, in the order of the first one's samples."""
+    if not isinstance(streams, Mapping):
+        _check.fail(owner, argument, "be a mapping from names", type(streams).__name__, kind=TypeError)
     if not streams:
         _check.fail(owner, argument, "hold at least one stream", "none")
     (first_name, first), *_ = streams.items()

@@ -54,7 +54,7 @@ def plot_augmentations(
 
     Raises:
         ImportError: If Matplotlib is not installed.
-        TypeError: If `x` is not a floating point tensor or `layout` not a `SkeletonLayout`.
+        TypeError: If `x` is not a floating point tensor, `layout` no `SkeletonLayout`, or `augmentations` no mapping.
         ValueError: If its shape does not fit the layout, an option is out of range, or there is nothing to draw.
 
     References:
@@ -71,6 +71,8 @@ def plot_augmentations(
     frames = _check.integer(owner, "frames", frames, 1)
     if augmentations is None:
         augmentations = _eight(layout, preset)
+    if not isinstance(augmentations, Mapping):
+        _check.fail(owner, "augmentations", "be a mapping from titles", type(augmentations).__name__, kind=TypeError)
     if not augmentations:
         _check.fail(owner, "augmentations", "name at least one augmentation", "none")
     generator = torch.Generator(x.device)

@@ -84,7 +84,8 @@ def plot_curves(
     if not panels:
         held = ", ".join(sorted({name for record in log for name in record})) or "nothing"
         wanted = ", ".join([*losses, *accuracies, *health])
-        _check.fail(owner, "log", f"hold one of {wanted}", f"records of {held}")
+        hint = "Name others in `losses`, `accuracies` or `health`."
+        _check.fail(owner, "log", f"hold one of {wanted}", f"records of {held}", hint=hint)
     columns = min(len(panels), COLUMNS)
     rows = math.ceil(len(panels) / columns)
     figure = _style.new_figure(owner, (4.6 if columns <= 2 else 3.4) * columns + 0.4, 3.2 if rows == 1 else 2.7 * rows)
