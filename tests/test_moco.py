@@ -218,6 +218,8 @@ def test_independent_refuses_what_it_cannot_draw() -> None:
     message = "MomentumEncoder: `module` must have `reset_parameters` in every layer with parameters when `init` is"
     with pytest.raises(TypeError, match=re.escape(f"{message} 'independent', got Scale as 1.")):
         MomentumEncoder(nn.Sequential(nn.Linear(3, 3), Scale()), init="independent")
+    with pytest.raises(TypeError, match=re.escape(f"{message} 'independent', got Scale as 1.0.")):
+        MomentumEncoder(nn.Sequential(nn.Linear(3, 3), nn.Sequential(Scale())), init="independent")
     with pytest.raises(TypeError, match=re.escape(f"{message} 'independent', got Scale.")):
         MomentumEncoder(Scale(), init="independent")
     MomentumEncoder(Scale())

@@ -181,11 +181,14 @@ def test_gradient_of_d3m(form: Form, reduction: Literal["mean", "none"]) -> None
 
 
 @both_twins
-def test_each_term_trains_its_own_views(implementation: Implementation) -> None:
+@pytest.mark.parametrize("form", get_args(Form))
+def test_each_term_trains_its_own_views(form: Form, implementation: Implementation) -> None:
     query, extremes, positive, bank = draw(3, 8, 20)
     inputs = leaves(query, *extremes, positive, bank)
     for mine in (False, True):
-        loss = aimclr_loss(inputs[0], inputs[1:3], inputs[3], inputs[4], mine=mine, implementation=implementation)
+        loss = aimclr_loss(
+            inputs[0], inputs[1:3], inputs[3], inputs[4], mine=mine, form=form, implementation=implementation
+        )
         assert loss.d3m is not None
         of_contrast = torch.autograd.grad(loss.contrast, inputs, retain_graph=True, allow_unused=True)
         of_divergence = torch.autograd.grad(loss.d3m, inputs, allow_unused=True)
