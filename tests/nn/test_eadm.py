@@ -87,20 +87,27 @@ def test_released_attention(golden: Golden) -> None:
 @pytest.mark.parametrize(
     "choice", [{"keep_margin": 0.64}, {"keep_margin": 0.66}, {"keep_margin": 0.7}, {"drop_share": 0.3}]
 )
-@pytest.mark.parametrize("shape", [(3, 4, 13, 17), (4, 2, 5, 20)])
+@pytest.mark.parametrize(("shape", "lambda_"), [((3, 4, 13, 17), 1e-4), ((4, 2, 5, 20), 0.05)])
 def test_agrees_with_algorithm_1(
     shape: tuple[int, ...],
+    lambda_: float,
     choice: dict[str, float],
     temporal: Literal["frame", "element"],
     rescale: Literal["sample", "batch"],
 ) -> None:
     x = features(*shape)
     keep_margin, drop_share = choice.get("keep_margin"), choice.get("drop_share")
-    found = EADM(keep_margin, drop_share=drop_share, temporal=temporal, rescale=rescale)(x)
+    found = EADM(keep_margin, drop_share=drop_share, temporal=temporal, rescale=rescale, lambda_=lambda_)(x)
     expected = reference.eadm(
-        reference.array(x), keep_margin, drop_share=drop_share, temporal=temporal, rescale=rescale
+        reference.array(x), keep_margin, drop_share=drop_share, temporal=temporal, rescale=rescale, lambda_=lambda_
     )
     assert (expected == 0).any()
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-10, atol=1e-10)
+
+
+def test_takes_samples_that_no_cache_holds() -> None:
+    x = features(2, 64, 180, 25)
+    found, expected = EADM(0.66)(x), reference.eadm(reference.array(x), 0.66)
     torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-10, atol=1e-10)
 
 
