@@ -166,7 +166,7 @@ def test_blocked_is_differentiable_once() -> None:
             gradient.square().sum().backward(retain_graph=True)
 
 
-@pytest.mark.parametrize("form", [AUTO, PROJECT, AGGREGATE, DENSE])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("autocast", [True, False])
 def test_bfloat16(form: Form, autocast: bool) -> None:
     x, weight, bias, graph = (value.detach() for value in draw(Case(2, 3, 4, 7, 25, 3), torch.float32))
