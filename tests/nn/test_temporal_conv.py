@@ -36,7 +36,10 @@ def test_agrees_with_the_oracle(
     x, weight, bias = draw(3, 2, 4, frames, 5, length)
     out = temporal_conv(x, weight, bias, stride=stride, implementation=implementation)
     arrays = reference.array(x), reference.array(weight)[..., 0], reference.array(bias)
-    torch.testing.assert_close(out, torch.from_numpy(reference.temporal_conv(*arrays, stride)), rtol=1e-10, atol=1e-10)
+    expected = torch.from_numpy(reference.temporal_conv(*arrays, stride))
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+    without_bias = temporal_conv(x, weight, stride=stride, implementation=implementation)
+    torch.testing.assert_close(without_bias, expected - bias.detach()[:, None, None], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("chunk", [1, 10**8])
