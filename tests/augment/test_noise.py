@@ -28,7 +28,9 @@ def test_draws_independent_normal_numbers_for_its_share_of_the_samples(
     monkeypatch: pytest.MonkeyPatch, looks: bool
 ) -> None:
     monkeypatch.setattr("skelcontrast.augment.noise.may_look", lambda _: looks)  # on a CPU, and elsewhere
-    params = GaussianNoise(std=0.5, p=0.4).sample(torch.zeros(3000, 3, 4, 2, 2))
+    state = torch.get_rng_state()
+    params = GaussianNoise(std=0.5, p=0.4).sample(torch.zeros(3000, 3, 4, 2, 2), torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), state)
     drawn = params.noise[params.noisy]
     assert abs(params.noisy.double().mean().item() - 0.4) < 0.04
     assert params.noise[~params.noisy].eq(0).all() == looks
@@ -74,6 +76,8 @@ def test_noise_has_the_dtype_of_the_batch_and_the_same_draws(dtype: torch.dtype)
     other = GaussianNoise().sample(x.to(dtype), torch.Generator().manual_seed(3))
     assert other.noise.dtype == dtype
     torch.testing.assert_close(other.noise, single.noise.to(dtype), rtol=0, atol=0)
+    expected = x.to(dtype) + other.noise * other.noisy.view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(GaussianNoise().apply(x.to(dtype), single), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

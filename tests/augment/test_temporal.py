@@ -124,6 +124,7 @@ def test_blur_draws_width_and_samples() -> None:
         (lambda: GaussianBlur(sigma=(0.0, 1.0)), ValueError, r"`sigma\[0\]` must lie in \(0, inf\), got 0\."),
         (lambda: GaussianBlur(sigma=(2.0, 1.0)), ValueError, r"`sigma\[1\]` must lie in \[2, inf\), got 1\."),
         (lambda: GaussianBlur(sigma=1.0), TypeError, r"`sigma` must be a pair \(low, high\), got 1\.0\."),  # type: ignore[arg-type]  # on purpose
+        (lambda: GaussianBlur(sigma=(1.0,)), TypeError, r"`sigma` must be a pair \(low, high\), got \(1\.0,\)\."),  # type: ignore[arg-type]
         (lambda: GaussianBlur(p=-0.5), ValueError, r"GaussianBlur: `p` must lie in \[0, 1\], got -0\.5\."),
     ],
 )
