@@ -263,3 +263,5 @@ def test_errors() -> None:
         compose.apply(x, compose.sample(x)[:1])
     with pytest.raises(ValueError, match=r"Shear: `params` must be for N = 3 samples, got 2\."):
         compose.apply(torch.zeros(3, 3, 4, 3, 1), compose.sample(x))
+    with pytest.raises(ValueError, match=r"TemporalCrop: `params` must be for N = 2 samples, got 3\."):
+        compose.apply(x, (compose.sample(x)[0], compose.sample(torch.zeros(3, 3, 4, 3, 1))[1]))
