@@ -37,6 +37,12 @@ def test_nothing_seen_is_nothing_known() -> None:
     assert bank_contents(torch.empty(0, dtype=torch.long), size=3, pointer=2).tolist() == [-1, -1, -1]
 
 
+def test_precision_is_the_share_of_neighbours_of_the_class_of_their_query() -> None:
+    neighbors, labels = torch.tensor([[0, 3], [1, 2], [4, 0]]), torch.tensor([0, 2, 0])
+    bank_labels = torch.tensor([0, 2, 1, -1, 0])
+    assert neighbor_precision(neighbors, labels, bank_labels) == pytest.approx(4 / 6)
+
+
 def test_an_unknown_neighbour_is_no_hit_for_an_unknown_query() -> None:
     assert neighbor_precision(torch.tensor([[0]]), torch.tensor([-1]), torch.tensor([-1])) == 0
 
@@ -95,6 +101,11 @@ L = torch.zeros(4, dtype=torch.long)
             lambda: neighbor_precision(L[:, None] + 4, L, L),
             ValueError,
             "`neighbors` must lie in [0, 3], the rows of `bank_labels`, got rows from 4 to 4.",
+        ),
+        (
+            lambda: neighbor_precision(torch.tensor([[0], [3], [-1], [2]]), L, L),
+            ValueError,
+            "`neighbors` must lie in [0, 3], the rows of `bank_labels`, got rows from -1 to 3.",
         ),
         (
             lambda: neighbor_precision(L[:, None], L, X[0]),

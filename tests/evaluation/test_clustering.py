@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skelcontrast.evaluation import k_means, normalized_mutual_information
+from skelcontrast.evaluation import clustering, k_means, normalized_mutual_information
 
 
 def clouds(rows: int, width: int, classes: int, *, spread: float) -> tuple[Tensor, Tensor]:
@@ -87,6 +87,21 @@ def test_half_precision_features_are_clustered_in_float32() -> None:
     found, expected = k_means(x, 4), k_means(x.float(), 4)
     assert torch.equal(found.centres, expected.centres)
     assert found.inertia == expected.inertia
+
+
+def test_autocast_does_not_reach_the_distances() -> None:
+    x = torch.rand(200, 2)
+    expected = k_means(x, 12, restarts=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(k_means(x, 12, restarts=1).centres, expected.centres)
+
+
+def test_an_empty_cluster_goes_to_the_feature_that_lies_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.tensor([[0.0], [1.0], [9.0], [10.0]])
+    start = torch.tensor([[0.0], [1.0], [1000.0]]) - x.mean()
+    monkeypatch.setattr(clustering, "_spread", lambda *_: start)
+    # The first move leaves the centres at 0 and 20/3, from which 1 lies farther than 9 and 10.
+    assert k_means(x, 3, restarts=1, max_iterations=2).clusters.tolist() == [0, 2, 1, 1]
 
 
 def test_few_features_and_equal_ones() -> None:

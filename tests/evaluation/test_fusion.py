@@ -128,6 +128,12 @@ def test_of_equal_weights_the_most_even_ones_and_alone_all() -> None:
             "`streams['joint'].logits` must be finite, got NaN or infinity in 3 of 3 rows.",
         ),
         (
+            {"joint": JOINT._replace(labels=LABELS[:2])},
+            STREAM_WEIGHTS,
+            ValueError,
+            "`streams['joint'].labels` must have shape (3,) to match its logits, got (2,).",
+        ),
+        (
             {"joint": JOINT._replace(labels=LABELS.float())},
             STREAM_WEIGHTS,
             TypeError,

@@ -70,6 +70,15 @@ def test_effective_rank_and_spread_agree_with_the_oracle(rows: int, width: int) 
     torch.testing.assert_close(dimension_spread(x), expected)
 
 
+def test_half_precision_and_autocast_are_measured_in_float32() -> None:
+    half = draw(9, 4).bfloat16()
+    measures = (lambda x: alignment(x, -x), uniformity, effective_rank, lambda x: dimension_spread(x).tolist())
+    expected = [measure(half.float()) for measure in measures]
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            assert [measure(half) for measure in measures] == expected
+
+
 def test_rank_counts_the_dimensions_in_use() -> None:
     assert effective_rank(torch.eye(5)[:, [0, 1, 2]]) == pytest.approx(3)
     assert effective_rank(draw(50, 1) @ draw(1, 20)) == pytest.approx(1, abs=1e-3)

@@ -46,9 +46,11 @@ def test_confusion_and_per_class_agree_with_scikit_learn(num_classes: int | None
     expected = metrics.confusion_matrix(labels.numpy(), predictions.numpy(), labels=classes)
     found = confusion_matrix(predictions, labels, num_classes=num_classes)
     assert found.tolist() == expected.tolist()
+    assert confusion_matrix(labels, predictions, num_classes=num_classes).tolist() == expected.T.tolist()
     shares = per_class_accuracy(predictions, labels, num_classes=num_classes)
     recall = metrics.recall_score(labels.numpy(), predictions.numpy(), labels=range(5), average=None)
     torch.testing.assert_close(shares[:5], torch.from_numpy(recall))
+    assert shares.shape == (len(classes),)
     assert shares[5:].isnan().all()
 
 
@@ -92,6 +94,7 @@ def test_summary_by_hand() -> None:
     found = summarize([1.0, 2.0, 6.0])
     assert found[:1] + found[2:] == (3.0, 1.0, 6.0, 3)
     assert found.std == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert summarize([1.0, 2.0]).std == pytest.approx(math.sqrt(1 / 2))
     single = summarize([0.5])
     assert single.mean == 0.5
     assert math.isnan(single.std)
@@ -140,6 +143,11 @@ EYE = torch.eye(3)
             "confusion_matrix: `predictions` must lie in [0, 1], got classes from 0 to 2.",
         ),
         (
+            lambda: confusion_matrix(torch.arange(3), torch.arange(3), num_classes=0),
+            ValueError,
+            "confusion_matrix: `num_classes` must be at least 1, got 0.",
+        ),
+        (
             lambda: confusion_matrix(torch.arange(0), torch.arange(0)),
             ValueError,
             "confusion_matrix: `predictions` must hold at least one class, got none.",
@@ -163,6 +171,11 @@ EYE = torch.eye(3)
             lambda: bootstrap_interval(torch.ones(2, dtype=torch.complex64)),
             TypeError,
             "bootstrap_interval: `values` must hold real numbers, got torch.complex64.",
+        ),
+        (
+            lambda: bootstrap_interval(torch.ones(2), resamples=0),
+            ValueError,
+            "bootstrap_interval: `resamples` must be at least 1, got 0.",
         ),
         (
             lambda: bootstrap_interval(torch.ones(2), seed=-1),
