@@ -111,8 +111,6 @@ class _Track(NamedTuple):
 def _tracks(clip: SkeletonClip) -> list[_Track]:
     """Return what goes under each id, in the order in which the ids first appear in the file."""
     frames, slots = np.nonzero(clip.body_ids != NOBODY)  # frame by frame, slot by slot
-    if not len(frames):
-        return []
     _, first, which = np.unique(clip.body_ids[frames, slots], return_index=True, return_inverse=True)
     by_id = np.split(np.argsort(which, kind="stable"), np.bincount(which).cumsum()[:-1])
     tracks = []
