@@ -205,6 +205,8 @@ def test_errors_of_align_shoulders() -> None:
     bodies = torch.zeros(1, 3, 4, 25, 1)
     with pytest.raises(ValueError, match=re.escape("align_shoulders: `x` must have shape (N, 3, T, V, M), got (1, 2,")):
         align_shoulders(bodies[:, :2], NTU_RGBD_25)
+    with pytest.raises(ValueError, match=r"align_shoulders: `x` must have shape .*, 25, .* got \(1, 3, 4, 20, 1\)"):
+        align_shoulders(bodies[:, :, :, :20], NTU_RGBD_25)
     with pytest.raises(TypeError, match="align_shoulders: `layout` must be a SkeletonLayout, got 'ntu'"):
         align_shoulders(bodies, "ntu")  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match=re.escape("align_shoulders: `softening` must lie in [0, inf), got -1")):

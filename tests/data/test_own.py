@@ -81,6 +81,11 @@ def test_options_reach_the_dataset() -> None:
     kept = from_clips([LONG], [0], layout=UTD_MHAD_20, frames=61, centred=False, names=["one"], class_names=["wave"])
     torch.testing.assert_close(kept.tensor()[0], torch.from_numpy(LONG).float(), rtol=0, atol=1e-6)
     assert (kept.names, kept.class_names) == (("one",), ("wave",))
+    filmed = from_clips(
+        [LONG, SHORT], [0, 1], layout=UTD_MHAD_20, subjects=[5, 6], cameras=[3, 1], protocols={"first": [True, False]}
+    )
+    for train, test in (filmed.split("first"), filmed.cross_view([3]), filmed.cross_subject([5])):
+        assert (train.names, test.names) == (("0",), ("1",))
     moved = from_clips([LONG], [0], layout=UTD_MHAD_20, frames=5, origin="head")
     assert torch.equal(moved.tensor()[0], prepared(LONG, 5, "head"))
     with pytest.raises(ValueError, match=r"from_clips: `origin` must be one of 'head', .*, got 'nose'\."):
@@ -110,7 +115,7 @@ def test_half_precision() -> None:
 
 
 BROKEN = SHORT.copy()
-BROKEN[1, 7, 3] = np.nan
+BROKEN[1, 7, 3] = BROKEN[0, 30, 2] = np.nan
 
 
 @pytest.mark.parametrize(
