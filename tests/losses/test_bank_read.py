@@ -229,6 +229,9 @@ def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
         bank = torch.empty(9, 8, device="cuda")
         assert choose("bank_read", "auto", bank, queries=1, dtype=torch.float32, k=9) == "triton"
         assert choose("bank_read", "auto", bank, queries=1, dtype=torch.float32, k=33) == "dense"
+        for width, k, twin in ((256, 32, "triton"), (257, 32, "dense"), (256, 33, "dense")):  # the widest, the most
+            wide = torch.empty(40, width, device="cuda")
+            assert choose("bank_read", "auto", wide, queries=1, dtype=torch.float32, k=k) == twin
         assert choose("bank_read", "auto", bank, queries=1, dtype=torch.float64) == "dense"
         assert choose("bank_read", "chunked", bank, queries=1, dtype=torch.float32) == "chunked"
 

@@ -359,3 +359,10 @@ def test_errors_in_the_loop(call: Callable[[CrosSCLR, Mapping[str, Tensor]], obj
     with pytest.raises(ValueError, match=re.escape(message)):
         call(model, x)
     assert [int(model.get_buffer(f"streams.{name}.bank.enqueued")) for name in NAMES] == [0] * 3
+
+
+def test_keys_that_are_no_tensors_are_named_before_any_is_stored() -> None:
+    model, keys = build(), {**dict.fromkeys(NAMES, torch.zeros(2, 6)), "bone": [[0.0] * 6] * 2}
+    with pytest.raises(TypeError, match=r"MemoryQueue.enqueue: `keys` must be a torch\.Tensor, got list\."):
+        model.enqueue(keys)  # type: ignore[arg-type]  # on purpose
+    assert [int(model.get_buffer(f"streams.{name}.bank.enqueued")) for name in NAMES] == [0] * 3
