@@ -427,7 +427,14 @@ def test_bad_targets_and_absent_generators(path: Path) -> None:
     checkpoint.save(path, {"epoch": 3}, rng=False)
     message = '`targets["epoch"]` must have `state_dict` and `load_state_dict`, or be a torch.Generator, got int.'
     with pytest.raises(TypeError, match=re.escape(message)):
-        checkpoint.resume(path, {"epoch": 3})
+        checkpoint.resume(path, {"model": nn.Linear(1, 1), "epoch": 3})
+    targets: Any
+    for targets, message in (
+        ([nn.Linear(1, 1)], "resume: `targets` must be a mapping from names, got list."),
+        ({"model": nn.Linear(1, 1), 3: nn.Linear(1, 1)}, "resume: `targets` must have strings as names, got 3."),
+    ):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            checkpoint.resume(path, targets)
     message = (
         f"`path` must hold the random generators, got {path}, saved without. Pass rng=False to resume without them."
     )

@@ -177,6 +177,8 @@ HOLED[1, 2] = torch.nan
             "`train_labels` must have shape (6,) to match `train_features`",
         ),
         ({"train_labels": torch.rand(6)}, TypeError, "`train_labels` must hold integers, got torch.float32."),
+        ({"train_labels": torch.ones(6) > 0}, TypeError, "`train_labels` must hold integers, got torch.bool."),
+        ({"train_labels": torch.ones(6) * 1j}, TypeError, "`train_labels` must hold integers, got torch.complex64."),
         (
             {"train_labels": torch.arange(6, device="meta")},
             ValueError,

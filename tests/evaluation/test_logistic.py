@@ -28,6 +28,7 @@ def test_agrees_with_scikit_learn(l2: float) -> None:
     solver = linear.LogisticRegression(C=1 / (200 * l2), tol=1e-10, max_iter=10_000)
     solver.fit(train.features.numpy(), train.labels.numpy())
     found = logistic_probe(train, test, l2=l2, standardize=False, tolerance=1e-8)
+    assert found.logits.dtype == torch.float64
     expected = torch.from_numpy(solver.decision_function(test.features.numpy()))
     torch.testing.assert_close(found.weight, torch.from_numpy(solver.coef_), rtol=1e-4, atol=1e-5)
     # Biases are the same up to a constant that all share.

@@ -79,6 +79,19 @@ def test_what_is_not_a_number_stays_with_its_query() -> None:
         assert all(torch.equal(a[others], b[others]) for a, b in zip(read, right, strict=True))
 
 
+def test_rows_of_what_is_nowhere_near_lie_in_the_bank() -> None:
+    view, bank = torch.full((3, 4), -math.inf), torch.ones(5, 4)  # a block holds 16 rows, of which 11 are not there
+    (read,) = bank_read([view], torch.ones(3, 4), bank, k=2, implementation="chunked")
+    assert ((read.neighbors >= 0) & (read.neighbors < 5)).all()
+
+
+def test_many_queries_look_through_more_blocks_than_are_kept_at_a_time() -> None:
+    views, positive, bank = draw(40, 24, 4800, torch.float64)  # 300 blocks, of which 16 fit beside the best
+    (read,) = bank_read(views[:1], positive, bank, k=3, implementation="chunked")
+    expected = torch.tensor(reference.bank_read(views[0], positive, bank, temperature=0.07, k=3)[2])
+    assert torch.equal(read.neighbors, expected)
+
+
 class _NeverAsked(TorchDispatchMode):
     """Refuse what makes the host wait for a device."""
 

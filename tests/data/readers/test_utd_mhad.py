@@ -152,6 +152,17 @@ def test_a_generated_folder(tmp_path: Path) -> None:
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_subjects_with_odd_numbers_are_trained_on(tmp_path: Path) -> None:
+    raw_files.make_utd_mhad_folder(tmp_path, actions=1, subjects=8)
+    dataset = read_utd_mhad(tmp_path)
+    for protocol in ("cross-subject", "xsub"):
+        train, test = dataset.split(protocol)
+        assert train.subjects is not None
+        assert test.subjects is not None
+        assert set(train.subjects.tolist()) == {1, 3, 5, 7}
+        assert set(test.subjects.tolist()) == {2, 4, 6, 8}
+
+
 def test_names() -> None:
     name = UTDMHADName.parse("a27_s8_t4_skeleton.mat")
     assert name == (27, 8, 4)
@@ -164,6 +175,7 @@ def test_names() -> None:
     [
         ("a1_s1_t1.mat", "must be named a<action>_s<subject>_t<trial>_skeleton.mat, got 'a1_s1_t1.mat'"),
         ("a1_s1_t" + "1" * 5000, "must be named a<action>_s<subject>_t<trial>_skeleton.mat, got 'a1_s1_t111"),
+        ("a1_s0_t1", "must name an action from 1 to 27, a subject from 1 to 8 and a trial from 1, got 'a1_s0_t1'"),
         ("a0_s1_t1", "must name an action from 1 to 27, a subject from 1 to 8 and a trial from 1, got 'a0_s1_t1'"),
     ],
 )
