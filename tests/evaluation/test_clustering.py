@@ -90,7 +90,7 @@ def test_half_precision_features_are_clustered_in_float32() -> None:
 
 
 def test_autocast_does_not_reach_the_distances() -> None:
-    x = torch.rand(200, 2)
+    x = torch.rand(4000, 2)
     expected = k_means(x, 12, restarts=1)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(k_means(x, 12, restarts=1).centres, expected.centres)

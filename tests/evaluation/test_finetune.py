@@ -126,6 +126,19 @@ def test_the_given_encoder_and_layer_stay_as_they_are() -> None:
     assert not same(before[0], numbers(result.classifier[0]))  # type: ignore[index]  # as above
 
 
+def test_a_new_layer_starts_small_and_by_the_seed() -> None:
+    encoder = STGCN(ARM, channels=(64,), strides=(1,))
+    weights = []
+    for seed in (0, 0, 1):
+        result = train_classifier(encoder, TRAIN, TEST, epochs=1, lr=1e-12, seed=seed)
+        state = numbers(result.classifier)
+        weights.append(state["1.weight"])
+        assert state["1.weight"].std().item() == pytest.approx(0.02, rel=0.2)  # of 192 numbers: four standard errors
+        assert state["1.bias"].abs().max() < 1e-9
+    torch.testing.assert_close(weights[0], weights[1])
+    assert not torch.allclose(weights[0], weights[2], atol=1e-3)
+
+
 def test_policies_of_batch_norm() -> None:
     encoder = small_encoder(0.5)
     trained, frozen = (
