@@ -79,6 +79,13 @@ def test_half_precision_and_autocast_are_measured_in_float32() -> None:
             assert [measure(half) for measure in measures] == expected
 
 
+@pytest.mark.parametrize("measure", [uniformity, effective_rank, dimension_spread])
+def test_embeddings_that_are_not_finite_are_refused(measure: Any) -> None:
+    message = f"{measure.__name__}: `embeddings` must be finite, got NaN or infinity in 1 of 4 rows."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        measure(torch.tensor([[1.0], [torch.nan], [2.0], [3.0]]))
+
+
 def test_rank_counts_the_dimensions_in_use() -> None:
     assert effective_rank(torch.eye(5)[:, [0, 1, 2]]) == pytest.approx(3)
     assert effective_rank(draw(50, 1) @ draw(1, 20)) == pytest.approx(1, abs=1e-3)

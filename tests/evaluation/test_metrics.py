@@ -64,6 +64,8 @@ def test_interval_is_the_binomials() -> None:
     assert high == pytest.approx(0.75 + 1.96 * error, abs=0.005)
     narrow = bootstrap_interval(right, confidence=0.5)
     assert low < narrow.low < value < narrow.high < high
+    assert narrow.low == pytest.approx(0.75 - 0.6745 * error, abs=0.003)  # the quartiles of a normal distribution
+    assert narrow.high == pytest.approx(0.75 + 0.6745 * error, abs=0.003)
 
 
 def test_interval_of_a_difference_and_of_a_constant() -> None:
