@@ -17,6 +17,7 @@ from skelcontrast.nn import STGCN, STGCNBlock, TemporalConv, _batch_norm
 from skelcontrast.nn._batch_norm import convolved, fused, normalized
 from skelcontrast.nn._dropout import Dropout
 from skelcontrast.nn._norm_operators import normalize_twin, statistics_operator
+from skelcontrast.nn.stgcn import changes_in_turn
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
@@ -245,6 +246,38 @@ def test_modules_that_somebody_listens_to_or_replaced_are_called(monkeypatch: py
     assert len(calls) == 3
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         normalized(norm, x[:1, :, :1, :1])
+
+
+@pytest.mark.usefixtures("on_kernels")
+@pytest.mark.parametrize(
+    ("in_channels", "width", "frames", "without_cudnn"),
+    [(1, 8, 6, False), (3, 1, 6, False), (3, 8, 1, False), (3, 8, 6, True)],
+    ids=["a coordinate", "a channel", "a frame", "without cuDNN"],
+)
+def test_kernels_take_every_norm_of_an_encoder(
+    in_channels: int, width: int, frames: int, without_cudnn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Passes side by side take turns at running statistics in kernels alone.
+    encoder = STGCN(NTU_RGBD_25, in_channels=in_channels, channels=(8, width, 16), strides=(1, 1, 2), dropout=0.0)
+    encoder, x = encoder.to(DEVICE), torch.randn(2, in_channels, frames, 25, 2, device=DEVICE)
+    plain = copy.deepcopy(encoder).double()
+    for module in plain.modules():
+        if isinstance(module, TemporalConv):
+            module.implementation = "direct"
+    expected = plain(x.double())
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("torch normalised")
+
+    conv2d = torch.conv2d
+    if without_cudnn:  # where torch's convolutions write no other format
+        monkeypatch.setattr(nn.functional, "conv2d", lambda *how: conv2d(*how).contiguous())
+    monkeypatch.setattr(nn.modules.batchnorm._BatchNorm, "forward", forbidden)
+    assert changes_in_turn(encoder, x)
+    found = encoder(x)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    for name, buffer in encoder.named_buffers():
+        torch.testing.assert_close(buffer.double(), plain.get_buffer(name).double(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("on_kernels")

@@ -70,10 +70,10 @@ def branched(conv: nn.Module, norm: nn.Module, x: Tensor, *, relu: nn.Module, ev
 
     Where kernels convolve over a graph, they add the residual's gradient to their own.
     """
-    if not (isinstance(conv, GraphConv) and _may_sum(conv, norm, x)):
+    if not (_may_sum(conv, norm, x) and isinstance(conv, GraphConv)):
         return convolved(conv, norm, x, relu=relu), each(x, every)
     y, sums, kept = conv._forward_and_branch(x, every)
-    return normalized(norm, y, sums=sums, relu=relu), kept
+    return normalized(norm, _laid_like(x, y), sums=sums, relu=relu), kept
 
 
 def convolved_to_add(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | Unnormalized:
@@ -99,19 +99,27 @@ def _convolve_and_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tens
     """
     sums = left_out = None
     if not _may_sum(conv, norm, x):
-        x = conv(x)
-    elif isinstance(conv, GraphConv):
-        x, sums = conv._forward_and_sum(x)
+        return conv(x), None, None
+    if isinstance(conv, GraphConv):
+        out, sums = conv._forward_and_sum(x)
     elif isinstance(conv, TemporalConv):
         left_out = conv.bias
-        x, sums = convolve_frames_and_sum(x, conv.weight, None, conv.stride[0], conv.implementation)
-    elif isinstance(conv, nn.Conv2d):
+        out, sums = convolve_frames_and_sum(x, conv.weight, None, conv.stride[0], conv.implementation)
+    else:
         left_out = conv.bias
-        x = conv._conv_forward(x, conv.weight, None)
-    return x, sums, left_out
+        out = conv._conv_forward(x, conv.weight, None)
+    return _laid_like(x, out), sums, left_out
 
 
-def _may_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> bool:
+def _laid_like(x: Tensor, out: Tensor) -> Tensor:
+    """Lay out channels-last what was convolved from features that are; kernels normalise nothing else.
+
+    Torch's convolutions never do without cuDNN. Nor do they, or ours, where sizes of 1 leave open how features lie.
+    """
+    return out.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else out
+
+
+def _may_sum(conv: nn.Module, norm: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d | GraphConv]:
     """Tell whether a convolution may leave out its bias, or sum up what it writes, for a norm in training behind it."""
     return _is_known(conv, CONVOLUTIONS) and norm.training and _is_on_gpu(x)
 
