@@ -32,6 +32,16 @@ def test_spread(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> None:
     assert layer.weight.std().item() == pytest.approx(0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm])
+def test_scales_of_every_batch_norm(kind: type[nn.BatchNorm1d]) -> None:
+    norm = kind(400)
+    nn.init.constant_(norm.bias, 1.0)
+    normal_init_(norm)
+    assert norm.weight.mean().item() == pytest.approx(1, abs=0.01)
+    assert norm.weight.std().item() == pytest.approx(0.02, rel=0.2)
+    assert (norm.bias == 0).all()
+
+
 def test_layers_without_bias_or_scale() -> None:
     normal_init_(nn.Sequential(nn.Linear(3, 3, bias=False), nn.BatchNorm1d(3, affine=False), nn.ReLU()))
 

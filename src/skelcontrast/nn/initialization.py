@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skelcontrast import _check
 from skelcontrast.nn.graph_conv import GraphConv
@@ -32,7 +33,7 @@ def normal_init_(module: nn.Module, *, std: float = 0.02, generator: torch.Gener
     for part in module.modules():
         if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear | GraphConv):
             mean = 0.0
-        elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(part, _BatchNorm):  # whatever its axes, and of several processes too
             mean = 1.0
         else:
             continue
