@@ -113,6 +113,26 @@ def test_dtype_under_autocast_and_an_empty_batch(implementation: TemporalConvImp
         assert gradient.shape == shape
 
 
+def test_spectral_brings_its_matrices_to_a_device_once() -> None:
+    x, weight, _ = draw(2, 3, 4, 11, 5, 9, torch.float32)
+    one, two = (_spectral._Plan(x, weight[..., 0]).basis for _ in range(2))
+    assert one is two
+    assert {matrix.dtype for matrix in one} == {torch.float32}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_graph_records_spectral() -> None:
+    x, weight, bias = (value.detach().cuda() for value in draw(2, 3, 4, 11, 5, 9, torch.float32))
+    expected = temporal_conv(x, weight, bias, implementation="spectral")
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = temporal_conv(x, weight, bias, implementation="spectral")
+    graph.replay()
+    torch.testing.assert_close(found, expected)
+
+
 def test_spectral_is_no_less_exact_than_direct() -> None:
     """Fewer products round less: against float64, at the widest layer of the paper's encoder."""
     x, weight, bias = (value.detach() for value in draw(1, 256, 256, 13, 2, 9))

@@ -64,13 +64,19 @@ def spectral_basis(frames: int, taps: int) -> SpectralBasis:
     )
 
 
+@partial(shared, most=8)
+def _basis_on(device: torch.device, dtype: torch.dtype, frames: int, taps: int) -> SpectralBasis:
+    """Return them where features lie: a copy to a GPU is waited for, which no CUDA graph can record."""
+    return SpectralBasis(*(matrix.to(device, dtype) for matrix in spectral_basis(frames, taps)))
+
+
 class _Plan:
     """The matrices in the dtype of the features, the transformed weights, and room for one chunk of samples."""
 
     def __init__(self, x: Tensor, weight: Tensor) -> None:
         self.out_channels, self.in_channels, self.length = weight.shape
         self.samples, _, self.frames, self.joints = x.shape
-        self.basis = SpectralBasis(*(matrix.to(x) for matrix in spectral_basis(self.frames, self.length)))
+        self.basis = _basis_on(x.device, x.dtype, self.frames, self.length)
         self.products = self.basis.analysis.shape[0]
         taps_first = weight.permute(2, 1, 0).reshape(self.length, -1)
         self.maps = (self.basis.taps @ taps_first).view(self.products, self.in_channels, self.out_channels)
