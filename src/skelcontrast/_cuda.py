@@ -34,6 +34,8 @@ def triton_cannot(x: Tensor, dtype: torch.dtype) -> str | None:
         return f"for tensors on {x.device.type}"
     if torch.version.hip is not None:
         return "for AMD devices, which the kernels were not written for"
+    if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is not None:
+        return "under torch.jit.trace, which does not see what kernels write"
     return "for float64" if dtype == torch.float64 else None
 
 

@@ -313,3 +313,12 @@ def test_on_a_gpu_it_can_be_recorded(name: Literal["paper", "official"]) -> None
     assert 0 < (out == 0).float().mean() < 1
     assert torch.equal(out, expected)
     torch.testing.assert_close(out.double(), drop(x.double()), rtol=1e-2, atol=0)
+
+
+@pytest.mark.usefixtures("on_kernels")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_trace_takes_torchs_operations(form: dict[str, Any]) -> None:
+    drop, x = EADM(**form), features((2, 8, 5, 7))
+    traced = torch.jit.trace(drop, features((2, 8, 5, 7)))
+    torch.testing.assert_close(traced(x), drop(x))

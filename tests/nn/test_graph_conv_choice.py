@@ -127,6 +127,10 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     weight, graph = arguments[1].to("meta"), arguments[3].to("meta")
     with pytest.raises(ValueError, match=re.escape("for samples whose numbers lie 2^31 places apart or more, got")):
         graph_conv(far, weight, None, graph, implementation="triton")
+    with monkeypatch.context() as traced:
+        traced.setattr(torch._C, "_get_tracing_state", object)
+        with pytest.raises(ValueError, match=re.escape("under torch.jit.trace, which does not see what kernels write")):
+            graph_conv(*arguments, implementation="triton")
     monkeypatch.setattr(torch.version, "hip", "6.0")
     with pytest.raises(ValueError, match="for AMD devices, which the kernels were not written for, got 'triton'"):
         graph_conv(*arguments, implementation="triton")
