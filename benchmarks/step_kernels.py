@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def kernels_of(replay: Callable[[], object], trace: Path | None = None) -> tuple[list[Kernel], float]:
     """Return the kernels of one replay, the longest first, and the seconds in which any ran; write a trace of them."""
-    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(REPLAYS):
             replay()
         torch.cuda.synchronize()

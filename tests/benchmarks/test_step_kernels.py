@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from benchmarks.captured import REPLAYS
 from benchmarks.step_kernels import OTHERS, Kernel, Run, group_of, show, summarize
+from torch.profiler import ProfilerActivity
 
 from benchmarks import step_kernels
 
@@ -55,6 +58,14 @@ def test_a_cpu_has_no_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         step_kernels.main(["--device", "cpu", "--threads", str(torch.get_num_threads())])
     assert "kernels are those of a CUDA device, got --device cpu" in capsys.readouterr().err
+
+
+def test_every_version_of_torch_is_asked_what_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_kernels, "ProfilerActivity", SimpleNamespace(CUDA=ProfilerActivity.CPU))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    ran = list[None]()
+    assert step_kernels.kernels_of(lambda: ran.append(None)) == ([], 0.0)
+    assert len(ran) == REPLAYS
 
 
 @pytest.mark.gpu
