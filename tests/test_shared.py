@@ -55,6 +55,18 @@ def test_what_a_graph_was_recorded_with_is_kept(recorded: bool, monkeypatch: pyt
     assert (kept() is not None) == recorded
 
 
+def test_what_a_graph_makes_is_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, size = torch.device("cpu"), 10_019
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    recorded = count(size, cpu).zero_()  # as it is before the graph is replayed
+    monkeypatch.undo()
+    shared = count(size, cpu)
+    assert shared is not recorded
+    assert torch.equal(shared, torch.arange(size))
+    assert count(size, cpu) is shared
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_graph_reads_what_it_was_recorded_with_whatever_is_asked_for_later() -> None:

@@ -27,15 +27,20 @@ def shared(make: Callable[Arguments, Made], *, most: int = 256) -> Callable[Argu
         with torch.inference_mode(mode=False):  # a tensor made in inference mode could not be used in training later
             return make(*args, **kwargs)
 
-    kept = cast("Callable[Arguments, Made]", lru_cache(maxsize=most)(outside_inference))
+    cache = lru_cache(maxsize=most)(outside_inference)
+    kept = cast("Callable[Arguments, Made]", cache)
 
     @wraps(make)
     def once(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
         if torch.compiler.is_compiling() or type(torch.empty(0, device="cpu")) is not Tensor:
             return make(*args, **kwargs)
+        if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
+            return kept(*args, **kwargs)
+        before = cache.cache_info().misses
         made = kept(*args, **kwargs)
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
-            _RECORDED[id(made)] = made
+        _RECORDED[id(made)] = made
+        if cache.cache_info().misses > before:
+            cache.cache_clear()  # what a graph makes has no values until it is replayed, so nobody else may have it
         return made
 
     return once
