@@ -172,3 +172,16 @@ def test_more_starts_are_never_worse() -> None:
 def test_bad_calls(call: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         call()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_where_torch_is_told_to_be_deterministic_it_starts_as_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    features, _ = clouds(60, 3, 4, spread=0.3)
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = k_means(features.cuda(), 4)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(found.clusters.cpu(), k_means(features, 4).clusters)

@@ -136,11 +136,11 @@ def _spread(x: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
     rows = [chosen]
     nearest = (x - x[chosen]).square().sum(dim=1)
     for _ in range(1, num_clusters):
-        # Where every feature lies on a centre, any will do.
-        weight = (nearest if nearest.any() else torch.ones_like(nearest)).double().cumsum(0)
-        # Drawn on the host, so that a seed means the same on every device.
-        drawn = torch.rand((), generator=generator, dtype=torch.float64, device="cpu").to(x.device) * weight[-1]
-        chosen = torch.searchsorted(weight, drawn, right=True).clamp(max=len(x) - 1)
+        # Added up and drawn on the host: a seed means the same on every device, and CUDA adds up in no fixed order.
+        spread = nearest.cpu().double()
+        weight = (spread if spread.any() else torch.ones_like(spread)).cumsum(0)  # on a centre all, any will do
+        drawn = torch.rand((), generator=generator, dtype=torch.float64, device="cpu") * weight[-1]
+        chosen = torch.searchsorted(weight, drawn, right=True).clamp(max=len(x) - 1).to(x.device)
         rows.append(chosen)
         nearest = torch.minimum(nearest, (x - x[chosen]).square().sum(dim=1))
     return x[torch.stack(rows)]
