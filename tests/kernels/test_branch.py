@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skelcontrast.nn import GraphConv, STGCNBlock, TemporalConv, _batch_norm, graph_conv
 from skelcontrast.nn._conv_operators import branched_graph_conv, summed_graph_conv_twin
+from skelcontrast.nn._norm_operators import batch_statistics
 from skelcontrast.skeleton import NTU_RGBD_25, adjacency
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
@@ -291,3 +292,19 @@ def test_on_a_gpu_a_block_branches_and_compiles(kind: tuple[int, int, int], monk
     monkeypatch.setattr(CALLED_IN, "branched_graph_conv", None)
     with pytest.raises(TypeError):
         block(x)
+
+
+def test_statistics_behind_a_branch_compile_in_every_version_of_torch() -> None:
+    inputs, mean_before, variance_before = draw(SMALL), *(torch.zeros(8, device=DEVICE) for _ in range(2))
+
+    def normalized() -> Tensor:
+        out, sums, kept = branched_graph_conv(*inputs, 1)
+        mean, inverse = batch_statistics(out, sums, mean_before, variance_before, None, None, 0.1, 1e-5)
+        centred = out - mean[:, None, None]
+        return (centred * inverse[:, None, None]).square().sum() * kept.square().sum()
+
+    torch.compiler.reset()
+    compiled = torch.compile(normalized, backend="aot_eager", fullgraph=True)
+    found, expected = (torch.autograd.grad(call(), inputs) for call in (compiled, normalized))
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4 * two.abs().max().item())

@@ -55,7 +55,8 @@ def batch_statistics(
     moved = running_mean, running_variance, batches
     if not torch.compiler.is_compiling():
         return _statistics(x, sums, *moved, left_out, momentum, eps)
-    left_out = None if left_out is None else left_out.detach()
+    # Of what has no gradient by its maker's word, not every version of the compiler knows that.
+    sums, left_out = (None if value is None else value.detach() for value in (sums, left_out))
     mean, inverse = statistics_operator(x.detach(), sums, *moved, left_out, momentum, eps)
     return mean, inverse
 
