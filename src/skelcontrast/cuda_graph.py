@@ -24,7 +24,8 @@ class CapturedStep:
     The step is run a few times first, and what this changed in `module` is put back. Parameters keep the gradients that
     the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may be compiled
     with ``torch.compile``, which then happens in the first of these runs. Parts that are compiled as one no longer run
-    at the same time; a method's own ``compile`` keeps them apart.
+    at the same time; a method's own ``compile`` keeps them apart. While a step is recorded no other thread may ask the
+    device for memory, so do not build it inside the loop over a loader whose workers' batches are pinned.
 
     Args:
         step: Function of a batch and a generator to draw from, which returns named results, such as the terms of the
