@@ -109,6 +109,15 @@ def test_every_kind_of_array(same: Any) -> None:
     assert torch.equal(from_clips([same], [0], layout=UTD_MHAD_20).tensor(), expected)
 
 
+def test_recordings_may_come_one_by_one() -> None:
+    expected = from_clips([LONG, SHORT], [0, 1], layout=UTD_MHAD_20)
+    found = from_clips((clip for clip in (LONG, SHORT)), [0, 1], layout=UTD_MHAD_20)
+    assert torch.equal(found.tensor(), expected.tensor())
+    assert found.names == ("0", "1")
+    with pytest.raises(ValueError, match=r"from_clips: `clips` must hold at least one recording, got none\."):
+        from_clips(iter(()), [], layout=UTD_MHAD_20)
+
+
 def test_half_precision() -> None:
     dataset = from_clips([SHORT.astype(np.float16)], [0], layout=UTD_MHAD_20, frames=40)
     torch.testing.assert_close(dataset.tensor()[0], prepared(SHORT[..., None], 40), rtol=0, atol=5e-3)

@@ -248,6 +248,8 @@ def test_gradient_of_the_features_in_the_input() -> None:
         ),
         ({"strategy": "ring"}, ValueError, "`strategy` must be one of 'uniform', 'distance', 'spatial', got 'ring'."),
         ({"max_hop": 0}, ValueError, "`max_hop` must be at least 1, got 0."),
+        ({"channels": 64}, TypeError, "STGCN: `channels` must be a sequence, one entry per block, got 64."),
+        ({"strides": 1}, TypeError, "STGCN: `strides` must be a sequence, one entry per block, got 1."),
         ({"layout": "ntu"}, TypeError, "`layout` must be a SkeletonLayout, got 'ntu'."),
     ],
 )

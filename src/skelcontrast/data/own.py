@@ -1,6 +1,6 @@
 """A dataset from the user's own recordings, each of its own length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -23,7 +23,7 @@ OTHER_ORDERS = {"T V C": (2, 0, 1), "T C V": (1, 0, 2), "T V C M": (2, 0, 1, 3),
 
 
 def from_clips(
-    clips: Sequence[Array | Tensor],
+    clips: Iterable[Array | Tensor],
     labels: Integers,
     *,
     layout: SkeletonLayout,
@@ -43,7 +43,8 @@ def from_clips(
     Recordings with fewer bodies than others get absent ones, all zeros, at the end.
 
     Args:
-        clips: Joint positions, one (C, T, V, M) per recording, or (C, T, V) for one body; T and M may differ.
+        clips: Joint positions, one (C, T, V, M) per recording, or (C, T, V) for one body; T and M may differ. Of a
+            generator one at a time is asked for.
         labels: Class of each recording (N,), integers from 0.
         layout: The skeleton; V must be its number of joints. C is 3, or 2 for poses in the image.
         frames: Number of frames T of every sequence, at least 1.
@@ -76,8 +77,6 @@ def from_clips(
     """
     check_layout(OWNER, layout)
     frames = _check.integer(OWNER, "frames", frames, 1)
-    if len(clips) == 0:
-        _check.fail(OWNER, "clips", "hold at least one recording", "none")
     _check.choice(OWNER, "missing", missing, get_args(Missing))
     if origin is not None:
         _check.choice(OWNER, "origin", origin, layout.joints)
@@ -91,12 +90,14 @@ def from_clips(
             _check.fail(OWNER, f"clips[{row}]", must, _check.show(x.shape))
         x = centre(x[None], layout, joint=origin) if centred else x[None]
         sequences.append(resample(x, frames)[0].float())
+    if not sequences:
+        _check.fail(OWNER, "clips", "hold at least one recording", "none")
     bodies = max(sequence.shape[3] for sequence in sequences)
     data = torch.stack([functional.pad(sequence, (0, bodies - sequence.shape[3])) for sequence in sequences])
     return SkeletonDataset(
         data,
         labels,
-        names=[str(row) for row in range(len(clips))] if names is None else names,
+        names=[str(row) for row in range(len(data))] if names is None else names,
         subjects=subjects,
         cameras=cameras,
         layout=layout,

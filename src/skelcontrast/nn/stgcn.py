@@ -1,6 +1,6 @@
 """The spatial-temporal graph convolutional encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Literal, TypeAlias
 
 import torch
@@ -147,7 +147,8 @@ class STGCN(nn.Module):
             of them where none is); ``"all"`` averages the absent, all-zero ones in too, as the released code does.
 
     Raises:
-        TypeError: If `layout` is not a `SkeletonLayout`, or a setting is of the wrong kind.
+        TypeError: If `layout` is not a `SkeletonLayout`, `channels` or `strides` is a number, or a setting is of
+            the wrong kind.
         ValueError: If `channels` and `strides` differ in length, or a setting is out of range.
 
     Deviates from the paper: the paper does not say how bodies are pooled; ``bodies="all"`` is the released behaviour.
@@ -191,6 +192,9 @@ class STGCN(nn.Module):
         _check.integer("STGCN", "in_channels", in_channels, 1)
         _check.interval("STGCN", "dropout", dropout, 0, 1, open_high=True)
         _check.choice("STGCN", "bodies", bodies, ("present", "all"))
+        for name, each_block in (("channels", channels), ("strides", strides)):
+            if not isinstance(each_block, Sized):
+                _check.fail("STGCN", name, "be a sequence, one entry per block", each_block, kind=TypeError)
         if not channels:
             _check.fail("STGCN", "channels", "name at least one block", "an empty sequence")
         if len(channels) != len(strides):
