@@ -204,6 +204,18 @@ def test_bfloat16_under_autocast(bodies: Literal["present", "all"]) -> None:
     torch.testing.assert_close(features.float(), expected, rtol=0.05, atol=0.05)
 
 
+def test_blocks_that_list_no_parameters() -> None:
+    """As those of a replica that `torch.nn.DataParallel` makes."""
+    encoder, x = perturbed(small()), torch.randn(2, 3, 7, 25, 2)
+    expected = encoder(x)
+    for module in encoder.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.__dict__[name] = weight.detach()
+    assert not list(encoder.parameters())
+    torch.testing.assert_close(encoder(x), expected)
+
+
 def test_another_dtype_than_the_weights_needs_autocast_and_float64_has_none() -> None:
     encoder, x = perturbed(small()), torch.randn(2, 3, 7, 25, 2)
     must = "STGCN: `x` must be torch.float32 as its weights, got torch."

@@ -230,7 +230,7 @@ class STGCN(nn.Module):
         _check.skeletons("STGCN", "x", x, C=self.in_channels, V=self.layout.num_joints, hint=hint)
         if x.shape[2] == 0 or x.shape[4] == 0:
             _check.fail("STGCN", "x", "have at least one frame and one body", _check.show(x.shape))
-        weight = next(self.blocks.parameters())
+        weight = next(self.blocks.parameters(), x)  # a replica of DataParallel lists none
         if x.dtype != weight.dtype and not is_autocast(x):
             hint = f"Call `x.to({weight.dtype})` first."
             _check.fail("STGCN", "x", f"be {weight.dtype} as its weights", x.dtype, hint=hint, kind=TypeError)
