@@ -149,10 +149,11 @@ def test_differentiated_twice() -> None:
 
     assert torch.autograd.gradgradcheck(log_partition, (view,))
     weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    weighted = (weight * log_partition(view, "chunked")).sum()
-    (gradient,) = torch.autograd.grad(weighted, view, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    for factor in (weight, weight.detach()):
+        weighted = (factor * log_partition(view, "chunked")).sum()
+        (gradient,) = torch.autograd.grad(weighted, view, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            (gradient.sum() + view.square().sum()).backward()  # of which there is something to differentiate
 
 
 @both_twins

@@ -104,11 +104,23 @@ class _Tied(torch.autograd.Function):
         return of_views
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, of_log_partition: Tensor) -> tuple[Tensor | None, ...]:
         scaled = of_log_partition[:, None] / ctx.temperature  # type: ignore[attr-defined]  # see forward
         attended: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
-        return (None, None, *(gradient for one in attended for gradient in (scaled * one, None)))
+        return _closed(None, None, *(gradient for one in attended for gradient in (scaled * one, None)))
+
+
+def _closed(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return gradients in closed form; whoever differentiates them once more is told that there is no way."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return gradients
+    # torch raises only where an argument wants a gradient, and the upstream one need not, such as that of a mean.
+    return _once(None, torch.empty(0, requires_grad=True), *gradients)
+
+
+@once_differentiable
+def _once(_ctx: None, _wanted: Tensor, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    return gradients
 
 
 def aimclr_terms(
@@ -136,8 +148,7 @@ class _Terms(torch.autograd.Function):
         return contrast, d3m
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, of_contrast: Tensor, of_d3m: Tensor) -> tuple[Tensor | None, ...]:
         (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
         of_extremes = of_d3m[:, None] * gradients[1:]
-        return (*[None] * 9, of_contrast[:, None] * gradients[0], *of_extremes)
+        return _closed(*[None] * 9, of_contrast[:, None] * gradients[0], *of_extremes)
