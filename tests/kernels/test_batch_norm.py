@@ -315,7 +315,7 @@ def test_backward_hooks_and_those_of_all_modules_are_heard(on_kernels: None) -> 
 def test_a_second_derivative_raises(on_kernels: None) -> None:
     norm, x = nn.BatchNorm2d(4).to(DEVICE), features((2, 4, 3, 5))
     (gradient,) = torch.autograd.grad(normalized(norm, x).sum(), [x], create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
+    with pytest.raises(RuntimeError, match="differentiated twice"):
         gradient.square().sum().backward()
 
 

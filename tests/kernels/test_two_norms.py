@@ -271,7 +271,7 @@ def test_a_residual_that_does_not_fit_is_normalised_first() -> None:
 def test_a_second_derivative_raises() -> None:
     norms, x = (a_norm(4), a_norm(4)), features((2, 4, 3, 5))
     (gradient,) = torch.autograd.grad(added_up(norms, x, features((2, 4, 3, 5))).sum(), [x], create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
+    with pytest.raises(RuntimeError, match="differentiated twice"):
         gradient.square().sum().backward()
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
+from skelcontrast._once import once
 from skelcontrast.losses._chunked_read import chunked_context, chunked_read, chunked_rows
 
 
@@ -98,29 +99,21 @@ class _Tied(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, *given: Any) -> Tensor:  # noqa: ANN401  see above
         log_partition, temperature, *views_and_attended = given
-        ctx.save_for_backward(*views_and_attended[1::2])
+        ctx.save_for_backward(*views_and_attended)
         ctx.temperature = temperature  # type: ignore[attr-defined]  # contexts take any attribute
         of_views: Tensor = log_partition.clone()
         return of_views
 
     @staticmethod
     def backward(ctx: FunctionCtx, of_log_partition: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = of_log_partition[:, None] / ctx.temperature  # type: ignore[attr-defined]  # see forward
-        attended: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
-        return _closed(None, None, *(gradient for one in attended for gradient in (scaled * one, None)))
+        scale = 1 / ctx.temperature  # type: ignore[attr-defined]  # see forward
+        given: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
 
+        def gradients() -> tuple[Tensor | None, ...]:
+            scaled = of_log_partition[:, None] * scale
+            return (None, None, *(gradient for one in given[1::2] for gradient in (scaled * one, None)))
 
-def _closed(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Return gradients in closed form; whoever differentiates them once more is told that there is no way."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return gradients
-    # torch raises only where an argument wants a gradient, and the upstream one need not, such as that of a mean.
-    return _once(None, torch.empty(0, requires_grad=True), *gradients)
-
-
-@once_differentiable
-def _once(_ctx: None, _wanted: Tensor, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    return gradients
+        return once("bank_read", gradients, of_log_partition, *given)
 
 
 def aimclr_terms(
@@ -144,11 +137,14 @@ class _Terms(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, *given: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401  see above
         contrast, d3m, gradients = fused_terms(*given[:9])  # behind them come the views
-        ctx.save_for_backward(gradients)
+        ctx.save_for_backward(gradients, *given[9:])
         return contrast, d3m
 
     @staticmethod
     def backward(ctx: FunctionCtx, of_contrast: Tensor, of_d3m: Tensor) -> tuple[Tensor | None, ...]:
-        (gradients,) = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
-        of_extremes = of_d3m[:, None] * gradients[1:]
-        return _closed(*[None] * 9, of_contrast[:, None] * gradients[0], *of_extremes)
+        stored, *views = ctx.saved_tensors  # type: ignore[attr-defined]  # of the subclass that torch makes
+
+        def gradients() -> tuple[Tensor | None, ...]:
+            return (*[None] * 9, of_contrast[:, None] * stored[0], *(of_d3m[:, None] * stored[1:]))
+
+        return once("aimclr_loss", gradients, of_contrast, of_d3m, *views)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skelcontrast._autocast import autocast_off
+from skelcontrast._once import once
 from skelcontrast.nn._graph_conv_blocked import blocked_gradients, blocked_graph_conv
 from skelcontrast.nn._memory_format import each, memory_format_of
 from skelcontrast.nn._spectral import spectral_conv, spectral_gradients
@@ -151,13 +152,11 @@ class _Branch(torch.autograd.Function):
             if added is not None:
                 each(of_x, *ctx.how).copy_(added)
             return of_x, None, None, None, None
-        gradients = summed_graph_conv_twin.gradients_operator if torch.compiler.is_compiling() else _once
-        return *gradients(upstream, x, *others, "triton", added, *ctx.how), None
-
-
-@torch.autograd.function.once_differentiable
-def _once(*inputs: Any) -> _Four:  # noqa: ANN401  what comes first is a context elsewhere
-    return _summed_graph_conv_gradients(*inputs)
+        given = (upstream, x, *others, "triton", added, *ctx.how)
+        if torch.compiler.is_compiling():
+            return *summed_graph_conv_twin.gradients_operator(*given), None
+        name = "skelcontrast::summed_graph_conv"
+        return *once(name, lambda: _summed_graph_conv_gradients(*given), upstream, added, x, *others), None
 
 
 def branched_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, every: int) -> _Three:

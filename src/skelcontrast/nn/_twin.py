@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from skelcontrast._once import once
+
 _Result = TypeVar("_Result", bound=Tensor | tuple[Tensor, Tensor])
 
 Gradients: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -74,7 +76,7 @@ class Twin(Generic[_Result]):
         def compiled_gradient(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
             return _without_upstream(ctx) if upstream is None else gradient(ctx, upstream, of)
 
-        def direct_gradient(ctx: Context, upstream: Tensor | None, *_saved: Tensor | None) -> tuple[Tensor | None, ...]:
+        def direct_gradient(ctx: Context, upstream: Tensor | None) -> tuple[Tensor | None, ...]:
             return _without_upstream(ctx) if upstream is None else gradient(ctx, upstream, gradients)
 
         self.operator.register_autograd(compiled_gradient, setup_context=keep_for_backward)
@@ -86,14 +88,10 @@ class Twin(Generic[_Result]):
             keep_for_backward(ctx, inputs, out)
             return out
 
-        once = torch.autograd.function.once_differentiable(direct_gradient)
-
         def direct_backward(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
             if not torch.is_grad_enabled():
                 return direct_gradient(ctx, upstream)
-            # A second derivative raises only if an argument of `once` wants a gradient. The upstream gradient need not,
-            # such as that of a sum, so it is given what was saved as well.
-            return once(ctx, upstream, *ctx.saved_tensors)
+            return once(name, lambda: direct_gradient(ctx, upstream), upstream, *ctx.saved_tensors)
 
         methods = {"forward": staticmethod(direct_forward), "backward": staticmethod(direct_backward)}
         self._direct: Any = type(name, (torch.autograd.Function,), methods)

@@ -230,7 +230,7 @@ class STGCN(nn.Module):
         _check.skeletons("STGCN", "x", x, C=self.in_channels, V=self.layout.num_joints, hint=hint)
         if x.shape[2] == 0 or x.shape[4] == 0:
             _check.fail("STGCN", "x", "have at least one frame and one body", _check.show(x.shape))
-        weight = next(self.blocks.parameters(), x)  # a replica of DataParallel lists none
+        weight = self._first_weight(x)
         if x.dtype != weight.dtype and not is_autocast(x):
             hint = f"Call `x.to({weight.dtype})` first."
             _check.fail("STGCN", "x", f"be {weight.dtype} as its weights", x.dtype, hint=hint, kind=TypeError)
@@ -241,6 +241,11 @@ class STGCN(nn.Module):
             return wide.to(torch.get_autocast_dtype("cpu"))
         out: Tensor = self.blocks(features)
         return out
+
+    def _first_weight(self, otherwise: Tensor) -> Tensor:
+        for weight in self.blocks.parameters():  # of `next` with a default PyTorch 2.4 compiles nothing
+            return weight
+        return otherwise  # a replica of DataParallel lists none
 
     def _standardized(self, x: Tensor) -> Tensor:
         """Return coordinates (N * M, C, T, V), channels-last, each joint's with a batch norm of its own."""
