@@ -127,7 +127,8 @@ def test_the_gate_may_be_gpu_marked_tests_alone(
     assert of_losses == ["tests/losses", *kernels], "they are run together"
     assert of_augment == ["tests/augment"]
     others = "graph_conv", "branch", "temporal_conv", "batch_norm", "two_norms", "statistics", "eadm"
-    assert of_scaling == [f"tests/kernels/test_{name}.py" for name in others], "a set of tests is run once per call"
+    kernels = [f"tests/kernels/test_{name}.py" for name in others]
+    assert of_scaling == ["tests/nn", *kernels], "a set of tests is run once per call"
     assert machine.tests == ["tests/test_atomic.py"], "where none is marked, all are run"
     gates = {
         path.name.split("-")[0]: json.loads(path.read_text())["machine"]["gate"] for path in tmp_path.glob("*.json")
