@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from skelcontrast._once import once
+from skelcontrast._operator import operator
 from skelcontrast.losses._chunked_read import chunked_context, chunked_read, chunked_rows
 
 
-@torch.library.custom_op("skelcontrast::bank_read", mutates_args=())
-def streamed_read(
+def _read(
     views: Tensor, positive: Tensor, bank: Tensor, temperature: float, k: int, twin: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read the bank, see `bank_read`, for stacked views (G, N, D) and positives that have the dtype to compute in."""
@@ -23,8 +23,7 @@ def streamed_read(
     return chunked_read(views, positive, bank, temperature, k)
 
 
-@torch.library.custom_op("skelcontrast::bank_rows", mutates_args=())
-def streamed_rows(views: Tensor, bank: Tensor, k: int, twin: str) -> Tensor:
+def _rows(views: Tensor, bank: Tensor, k: int, twin: str) -> Tensor:
     """Return the k nearest rows of the bank for stacked views (G, N, D), as (G, N, k)."""
     if twin == "triton":
         from skelcontrast.kernels.bank_read import triton_rows
@@ -33,16 +32,14 @@ def streamed_rows(views: Tensor, bank: Tensor, k: int, twin: str) -> Tensor:
     return chunked_rows(views, bank, k)
 
 
-@torch.library.custom_op("skelcontrast::context_read", mutates_args=())
-def streamed_context(
+def _context(
     own: Tensor, other: Tensor, own_bank: Tensor, other_bank: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read the products of two streams' similarities, see `cross_stream`, for views in the dtype to compute in."""
     return chunked_context(own, other, own_bank, other_bank, temperature)
 
 
-@torch.library.custom_op("skelcontrast::aimclr_terms", mutates_args=())
-def fused_terms(
+def _terms(
     views: Tensor,
     positive: Tensor,
     bank: Tensor,
@@ -59,28 +56,30 @@ def fused_terms(
     return triton_terms(views, positive, bank, log_partition, attended, neighbors, temperature, positives, form)
 
 
-@streamed_read.register_fake
-def _(
+def _unset_read(
     views: Tensor, _positive: Tensor, _bank: Tensor, _temperature: float, k: int, _twin: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     G, N, D = views.shape
     return views.new_empty(G, N), views.new_empty(G, N, D), views.new_empty(G, N, k, dtype=torch.int64)
 
 
-@streamed_rows.register_fake
-def _(views: Tensor, _bank: Tensor, k: int, _twin: str) -> Tensor:
+def _unset_rows(views: Tensor, _bank: Tensor, k: int, _twin: str) -> Tensor:
     return views.new_empty(*views.shape[:2], k, dtype=torch.int64)
 
 
-@fused_terms.register_fake
-def _(views: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+def _unset_terms(views: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
     N = views.shape[1]
     return views.new_empty(N), views.new_empty(N), torch.empty_like(views, memory_format=torch.contiguous_format)
 
 
-@streamed_context.register_fake
-def _(own: Tensor, other: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+def _unset_context(own: Tensor, other: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
     return own.new_empty(own.shape[0]), torch.empty_like(own), torch.empty_like(other)
+
+
+streamed_read = operator("skelcontrast::bank_read", _read, _unset_read)
+streamed_rows = operator("skelcontrast::bank_rows", _rows, _unset_rows)
+streamed_context = operator("skelcontrast::context_read", _context, _unset_context)
+fused_terms = operator("skelcontrast::aimclr_terms", _terms, _unset_terms)
 
 
 def tied(log_partition: Tensor, temperature: float, *views_and_attended: Tensor) -> Tensor:

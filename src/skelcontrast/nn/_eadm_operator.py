@@ -5,6 +5,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from skelcontrast._operator import operator
+
 _Three: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
@@ -14,11 +16,7 @@ def _drop(x: Tensor, margin: float, lambda_: float, correction: int, element: bo
     return triton_drop(x, margin, lambda_, correction, element=element, batch=batch)
 
 
-drop_operator = torch.library.custom_op("skelcontrast::drop_by_margin", _drop, mutates_args=())
-
-
-@drop_operator.register_fake
-def _(x: Tensor, _margin: float, _lambda: float, _correction: int, element: bool, _batch: bool) -> _Three:
+def _unset(x: Tensor, _margin: float, _lambda: float, _correction: int, element: bool, _batch: bool) -> _Three:
     from skelcontrast.kernels.eadm import channels_of_word
 
     samples, channels, frames, joints = x.shape
@@ -28,6 +26,9 @@ def _(x: Tensor, _margin: float, _lambda: float, _correction: int, element: bool
     else:
         temporal = x.new_empty(samples, 1, frames, 1, dtype=torch.bool)
     return spatial, temporal, x.new_empty(samples, 1, frames, joints)
+
+
+drop_operator = operator("skelcontrast::drop_by_margin", _drop, _unset)
 
 
 def drop_by_margin(

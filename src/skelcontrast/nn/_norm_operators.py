@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from skelcontrast._operator import operator
 from skelcontrast.nn._twin import Context, Gradients, Twin, unset_gradient
 
 _Five: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -25,15 +26,14 @@ def _statistics(
     return triton_statistics(x, sums, running_mean, running_variance, batches, left_out, momentum, eps)
 
 
-statistics_operator = torch.library.custom_op(
-    "skelcontrast::batch_statistics", _statistics, mutates_args=("running_mean", "running_variance", "batches")
-)
-
-
-@statistics_operator.register_fake
-def _(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+def _unset(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
     return mean, inverse
+
+
+statistics_operator = operator(
+    "skelcontrast::batch_statistics", _statistics, _unset, mutates=("running_mean", "running_variance", "batches")
+)
 
 
 def batch_statistics(

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from skelcontrast._once import once
+from skelcontrast._operator import operator
 
 _Result = TypeVar("_Result", bound=Tensor | tuple[Tensor, Tensor])
 
@@ -62,10 +63,8 @@ class Twin(Generic[_Result]):
         gradient: Callable[[Context, Tensor, Gradients], tuple[Tensor | None, ...]],
     ) -> None:
         self._forward = forward
-        self.operator = torch.library.custom_op(name, forward, mutates_args=())
-        self.operator.register_fake(fake)
-        of = self.gradients_operator = torch.library.custom_op(f"{name}_gradients", gradients, mutates_args=())
-        of.register_fake(fake_gradients)
+        self.operator = operator(name, forward, fake)
+        of = self.gradients_operator = operator(f"{name}_gradients", gradients, fake_gradients)
 
         def keep_for_backward(ctx: Context, inputs: tuple[Any, ...], output: _Result) -> None:
             if isinstance(output, tuple):  # zeros in the place of a gradient would be a kernel more
