@@ -137,19 +137,25 @@ class Spread(NamedTuple):
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]], timing: Timing, *, warmup: int = 2, captured: bool = False
+    candidates: Mapping[str, Callable[[], object]],
+    timing: Timing,
+    *,
+    warmup: int = 2,
+    captured: bool = False,
+    in_a_row: int = 1,
 ) -> dict[str, list[float]]:
     """Time every candidate once per repeat, after some rounds to warm up; seconds.
 
-    Captured, on CUDA alone, each is a graph of itself, and its time in a repeat is the mean of a few replays.
+    Of some calls `in_a_row`, with nothing that waits in between, a time is the mean. Captured, on CUDA alone, each is a
+    graph of itself, and its time in a repeat is the mean of a few replays.
     """
-    runs = REPLAYS if captured else 1
+    runs = in_a_row * (REPLAYS if captured else 1)
     if captured:
         candidates = {name: Captured(name, candidate) for name, candidate in candidates.items()}
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for repeat in range(warmup + timing.repeats):
         for name, candidate in candidates.items():
-            seconds = _time_one(candidate, timing.device, timing.clock)
+            seconds = _time_calls(candidate, timing.device, timing.clock, in_a_row)
             if repeat >= warmup:
                 times[name].append(seconds / runs)
     return times
@@ -226,16 +232,18 @@ def _set_tf32(products: str, convolutions: bool) -> None:
     torch.backends.cudnn.allow_tf32 = convolutions
 
 
-def _time_one(candidate: Callable[[], object], device: torch.device, clock: Clock) -> float:
+def _time_calls(candidate: Callable[[], object], device: torch.device, clock: Clock, calls: int) -> float:
     if device.type == "cuda":
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize(device)
         start.record()
-        candidate()
+        for _ in range(calls):
+            candidate()
         end.record()
         torch.cuda.synchronize(device)
         return float(start.elapsed_time(end)) / 1e3
     now = time.perf_counter if clock == "wall" else time.thread_time
     began = now()
-    candidate()
+    for _ in range(calls):
+        candidate()
     return now() - began

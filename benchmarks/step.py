@@ -23,6 +23,9 @@ Both forms start from one batch of float32 clips in memory and one set of weight
 - views given, on CUDA only: the released form without its augmentation, as where worker processes make the views in
   time.
 
+On CUDA a time is the mean of five steps in a row, as training takes them: one that is waited for pays for its launch,
+which otherwise goes on while the step before it is computed. Parts are those of single steps.
+
 Reading the clips from disk is in none. All but the captured forms are launched operation by operation. The work counted
 is what torch counts in the released form's loss and backward: convolutions and products. Our form does less of it.
 Before anything is timed, loss and gradients of both are compared at dropout 0 in float64; on CUDA also in float32, for
@@ -42,6 +45,7 @@ from tests.reference.released_step import ReleasedStep, Views, no_lap
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.captured import REPLAYS
 from benchmarks.forms import Form, Row, check_that_numbers_agree, print_head, print_row, table, whole_row
 from benchmarks.measure import Limits, Spread, Timing, Work, interleaved, peak_memory, save
 from benchmarks.step_forms import (
@@ -151,7 +155,7 @@ def measure(
     # Takes two steps of each, which is the warm-up. What a graph holds, it took when it was recorded.
     memory: dict[str, int | None] = {name: peak_memory(step, device) for name, step in steps.items()}
     memory |= {name: None for name in (CAPTURED, COMPILED) if name in steps}
-    times = interleaved(steps, timing, warmup=0)
+    times = interleaved(steps, timing, warmup=0, in_a_row=REPLAYS if device.type == "cuda" else 1)
     if device.type == "cuda":
         for lap in laps.values():
             lap.on = True

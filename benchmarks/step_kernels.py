@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def replay() -> None:
         step(x, generator)
 
-    times = interleaved({"step": replay}, timing)["step"]
+    times = interleaved({"step": replay}, timing, in_a_row=REPLAYS)["step"]
     kernels, busy = kernels_of(replay, args.trace)
     named = ("batch", "keys", "frames", "bf16", "form", "in_order", "inductor")
     settings = {name: getattr(args, name) for name in named} | timing.settings()

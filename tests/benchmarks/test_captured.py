@@ -55,12 +55,12 @@ def as_if_on_cuda(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let benchmarks go the way of CUDA on a CPU; return what is timed, 1 s for a replay and 3 s for a call."""
     timed: list[str] = []
 
-    def time_one(candidate: Callable[[], object], device: torch.device, clock: str) -> float:
+    def time_one(candidate: Callable[[], object], *_: object) -> float:
         candidate()
         timed.append(type(candidate).__name__)
         return float(REPLAYS) if isinstance(candidate, Uncaptured) else 3.0
 
-    monkeypatch.setattr("benchmarks.measure._time_one", time_one)
+    monkeypatch.setattr("benchmarks.measure._time_calls", time_one)
     monkeypatch.setattr("benchmarks.forms.peak_memory", lambda call, device: 2**20)
     for module in ("measure", "augment", "libraries"):
         monkeypatch.setattr(f"benchmarks.{module}.Captured", Uncaptured)
@@ -88,7 +88,7 @@ def test_backward_is_the_difference(monkeypatch: pytest.MonkeyPatch, as_if_on_cu
         goes_back = isinstance(candidate, Uncaptured) and candidate.call.__name__ == "both"
         return REPLAYS * (5.0 if goes_back else 2.0)
 
-    monkeypatch.setattr("benchmarks.measure._time_one", time_one)
+    monkeypatch.setattr("benchmarks.measure._time_calls", time_one)
     _, ours = measure_forms("square", squares(), TIMING)
     assert [ours["seconds"][part]["median"] for part in ("forward", "backward", "both")] == [2.0, 3.0, 5.0]
 

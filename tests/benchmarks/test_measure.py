@@ -21,6 +21,16 @@ def test_candidates_take_turns() -> None:
     assert all(seconds >= 0 for found in times.values() for seconds in found)
 
 
+def test_of_calls_in_a_row_a_time_is_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    timing = Timing(2, torch.device("cpu"), "wall")
+    times = interleaved({"a": lambda: calls.append("a")}, timing, warmup=1, in_a_row=3)
+    assert calls == ["a"] * 9
+    assert times == {"a": [2.0, 2.0]}
+
+
 def test_a_ratio_is_taken_within_a_repeat() -> None:
     # A machine that slows down by ten in the second repeat does so for both.
     assert speedup([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == Spread(2, 2, 2, 2)
