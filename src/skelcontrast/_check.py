@@ -6,9 +6,9 @@ numbers, never at tensor values, so they cost no device synchronisation.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,13 @@ def module(owner: str, name: str, value: object) -> "nn.Module":
     if not isinstance(value, nn.Module):
         got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         fail(owner, name, "be a built torch.nn.Module", got, kind=TypeError)
+    return value
+
+
+def mapping(owner: str, name: str, value: object, *, of: str = "names", hint: str = "") -> Mapping[str, Any]:
+    """Return `value` if it is a mapping."""
+    if not isinstance(value, Mapping):
+        fail(owner, name, f"be a mapping from {of}", type(value).__name__, hint=hint, kind=TypeError)
     return value
 
 

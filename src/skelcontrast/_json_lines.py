@@ -44,10 +44,9 @@ def write_json_lines(path: str | os.PathLike[str], records: Sequence[Mapping[str
 
 def as_json(owner: str, name: str, record: object) -> str:
     """Return a mapping from names to plain data as a JSON object."""
-    if not isinstance(record, Mapping):
-        _check.fail(owner, name, "be a mapping from names", type(record).__name__, kind=TypeError)
+    named = _check.mapping(owner, name, record)
     try:
-        return json.dumps(dict(record), default=_plain)
+        return json.dumps(dict(named), default=_plain)
     except TypeError as error:
         hint = "Convert it to a number, a string or a list."
         _check.fail(owner, name, "hold plain data with strings as names", str(error), hint=hint, kind=TypeError)

@@ -200,9 +200,7 @@ def _path(owner: str, value: object) -> Path:
 
 def _check_names(owner: str, argument: str, value: object) -> None:
     """Check that a value is a mapping with string keys."""
-    if not isinstance(value, Mapping):
-        _check.fail(owner, argument, "be a mapping from names", type(value).__name__, kind=TypeError)
-    for name in value:
+    for name in _check.mapping(owner, argument, value):
         if not isinstance(name, str):
             _check.fail(owner, argument, "have strings as names", repr(name), kind=TypeError)
 

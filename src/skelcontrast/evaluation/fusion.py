@@ -144,9 +144,7 @@ def _weighted(logits: Mapping[str, Tensor], weights: Mapping[str, float]) -> Ten
 
 def _aligned(owner: str, argument: str, streams: Mapping[str, Scores]) -> dict[str, Tensor]:
     """Check the streams and return the logits of each, in the order of the first one's samples."""
-    if not isinstance(streams, Mapping):
-        _check.fail(owner, argument, "be a mapping from names", type(streams).__name__, kind=TypeError)
-    if not streams:
+    if not _check.mapping(owner, argument, streams):
         _check.fail(owner, argument, "hold at least one stream", "none")
     (first_name, first), *_ = streams.items()
     aligned = {}

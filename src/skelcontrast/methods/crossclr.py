@@ -230,8 +230,7 @@ def _embed(method: SkeletonCLR | AimCLR, views: tuple[Tensor, ...]) -> SkeletonC
 
 def _check_streams(streams: object) -> SkeletonCLR | AimCLR:
     """Check that the streams fit together and return the first, with whose settings the others agree."""
-    if not isinstance(streams, Mapping):
-        _check.fail("CrosSCLR", "streams", "be a mapping from names", type(streams).__name__, kind=TypeError)
+    streams = _check.mapping("CrosSCLR", "streams", streams)
     if len(streams) < 2:
         _check.fail("CrosSCLR", "streams", "hold at least 2 streams", len(streams))
     first_with: dict[nn.Parameter, str] = {}

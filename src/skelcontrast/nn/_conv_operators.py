@@ -155,8 +155,7 @@ class _Branch(torch.autograd.Function):
         given = (upstream, x, *others, "triton", added, *ctx.how)
         if torch.compiler.is_compiling():
             return *summed_graph_conv_twin.gradients_operator(*given), None
-        name = "skelcontrast::summed_graph_conv"
-        return *once(name, lambda: _summed_graph_conv_gradients(*given), upstream, added, x, *others), None
+        return *once("graph_conv", lambda: _summed_graph_conv_gradients(*given), upstream, added, x, *others), None
 
 
 def branched_graph_conv(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor, every: int) -> _Three:

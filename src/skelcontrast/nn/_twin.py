@@ -87,10 +87,12 @@ class Twin(Generic[_Result]):
             keep_for_backward(ctx, inputs, out)
             return out
 
+        public = name.removeprefix("skelcontrast::").removeprefix("summed_")
+
         def direct_backward(ctx: Context, upstream: Tensor | None, *_none: None) -> tuple[Tensor | None, ...]:
             if not torch.is_grad_enabled():
                 return direct_gradient(ctx, upstream)
-            return once(name, lambda: direct_gradient(ctx, upstream), upstream, *ctx.saved_tensors)
+            return once(public, lambda: direct_gradient(ctx, upstream), upstream, *ctx.saved_tensors)
 
         methods = {"forward": staticmethod(direct_forward), "backward": staticmethod(direct_backward)}
         self._direct: Any = type(name, (torch.autograd.Function,), methods)

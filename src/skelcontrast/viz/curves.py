@@ -176,9 +176,8 @@ def _curves(owner: str, argument: str, log: Log, names: Sequence[str], step: str
 
 def _check_record(owner: str, name: str, record: object) -> None:
     """Check that a record is a mapping: a log may have been given as a path, or not in a list."""
-    if not isinstance(record, Mapping):
-        hint = "A log is `[json.loads(line) for line in open(path)]`, and `plot_runs` takes a list of logs."
-        _check.fail(owner, name, "be a mapping from names to values", type(record).__name__, hint=hint, kind=TypeError)
+    hint = "A log is `[json.loads(line) for line in open(path)]`, and `plot_runs` takes a list of logs."
+    _check.mapping(owner, name, record, of="names to values", hint=hint)
 
 
 def _percent(levels: Mapping[str, float] | None) -> dict[str, float]:
