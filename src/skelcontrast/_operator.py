@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._library import utils
-from torch._library.custom_ops import CustomOpDef
+
+if TYPE_CHECKING:
+    from torch._library.custom_ops import CustomOpDef
 
 _WRITES_OUT = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 13)
 """Whether Inductor, when it first meets an operator, writes out all that its inputs were computed from.
@@ -19,7 +20,7 @@ encoder that takes longer than anybody waits.
 
 def operator(
     name: str, forward: Callable[..., Any], fake: Callable[..., Any], *, mutates: tuple[str, ...] = ()
-) -> CustomOpDef:
+) -> "CustomOpDef":
     """Return an operator of torch.
 
     Args:
@@ -40,7 +41,7 @@ def operator(
     return made
 
 
-def _make_known(made: CustomOpDef) -> None:
+def _make_known(made: "CustomOpDef") -> None:
     """Do for an operator, without writing anything, what Inductor does when it first meets it.
 
     Before that it asks for shapes, and so comes by here.
@@ -49,7 +50,9 @@ def _make_known(made: CustomOpDef) -> None:
     overload = made._opoverload
     if lowering is None or overload in lowering.lowerings:
         return
+    from torch._library import utils  # here, so that later versions need not have it
+
     told = getattr(utils, "get_layout_constraint_tag", None), getattr(lowering, "tag_to_layout_constraint", None)
-    tag_of, constraint_of = told  # before PyTorch 2.7 there was one for all
+    tag_of, constraint_of = told  # the first versions have one constraint for all
     keeps = constraint_of(tag_of(overload)) if tag_of and constraint_of else lowering.constrain_to_fx_strides
     lowering.make_fallback(overload, layout_constraint=keeps, warn=False)
