@@ -25,7 +25,8 @@ class CapturedStep:
     the graph writes to: use any optimiser between the calls, with any schedule. What the step calls may be compiled
     with ``torch.compile``, which then happens in the first of these runs. Parts that are compiled as one no longer run
     at the same time; a method's own ``compile`` keeps them apart. While a step is recorded no other thread may ask the
-    device for memory, so do not build it inside the loop over a loader whose workers' batches are pinned.
+    device for memory, so do not build it inside the loop over a loader whose workers' batches are pinned. After a
+    recording that failed, begin a new process: in that one torch may draw no random numbers on the device any more.
 
     Args:
         step: Function of a batch and a generator to draw from, which returns named results, such as the terms of the
