@@ -43,7 +43,7 @@ def chain(x: Tensor, calls: Tensor) -> Tensor:
 def test_a_long_chain_is_compiled_by_what_torch_takes_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import exc  # not before: loaded by torch when it first compiles
 
-    # In PyTorch before 2.13 what it says of the last operator takes hours to write.
+    # In PyTorch before 2.13 what it says of the last operator would never be written to its end.
     said = Mock(side_effect=AssertionError("an operator was met that it had not been told of"))
     monkeypatch.setattr(exc.OperatorIssue, "operator_str", staticmethod(said))
     x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)

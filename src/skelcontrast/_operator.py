@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _WRITES_OUT = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 13)
 """Whether Inductor, when it first meets an operator, writes out all that its inputs were computed from.
 
-It does so for a log that nobody reads. What two operators have in common is written twice, so behind a few blocks of an
-encoder that takes longer than anybody waits.
+It does so for a log that nobody reads; seen in 2.4 and 2.11, no longer in 2.13. What two operators have in common is
+written twice, so behind a few blocks of an encoder that takes longer than anybody waits.
 """
 
 
